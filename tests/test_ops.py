@@ -1,0 +1,523 @@
+"""The op: its promise, on both roads, against float64 and torch's own oracles.
+
+``road`` runs a test on the fused op and on its plain twin. What only the fused op can
+do, or do wrong, is skipped where it was not built.
+"""
+
+import math
+import re
+import shutil
+
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
+
+from aelab import ops
+
+fused = pytest.mark.skipif(ops._C is None, reason="runs without the extension")
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+
+
+@pytest.fixture(params=["fused", "reference"])
+def road(request):
+    if request.param == "fused" and ops._C is None:
+        pytest.skip("runs without the extension")
+    return ops.reparam_kl if request.param == "fused" else ops.reparam_kl_reference
+
+
+def draw(*shape, dtype=torch.float32, seed=0, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, *shape, generator=generator, dtype=torch.float64) * scale
+    return x[0].to(dtype), x[1].to(dtype)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def exact(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    mu, logvar, eps = mu.double(), logvar.double(), eps.double()
+    z = mu + torch.exp(logvar / 2) * eps
+    return z, 0.5 * (mu**2 + torch.expm1(logvar) - logvar).sum(-1)
+
+
+# Shape and dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3,), (1, 1), (128, 2), (2, 3, 41), (2, 1, 3, 5)])
+def test_shape_and_dtype(road, shape, dtype):
+    z, kl = road(*draw(*shape, dtype=dtype))
+    assert z.shape == shape
+    assert kl.shape == shape[:-1]
+    assert z.dtype == kl.dtype == dtype
+    assert z.is_contiguous()
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 4)])
+def test_empty_input_gives_the_empty_sum(road, shape):
+    mu = torch.zeros(shape, requires_grad=True)
+    z, kl = road(mu, torch.zeros(shape))
+    assert z.shape == shape
+    assert torch.equal(kl, torch.zeros(shape[:-1]))
+    (z.sum() + kl.sum()).backward()
+    assert mu.grad.shape == shape
+
+
+@fused
+def test_meta_and_fake_tensors_have_the_shapes_of_real_ones():
+    mu = torch.empty(4, 3, device="meta", dtype=torch.bfloat16)
+    z, kl = ops.reparam_kl(mu, mu)
+    assert (z.shape, kl.shape) == ((4, 3), (4,))
+    assert z.device.type == kl.device.type == "meta"
+    assert z.dtype == kl.dtype == torch.bfloat16
+
+
+# Value against an outside oracle
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_given_eps_gives_the_formulas(road, dtype):
+    mu, logvar = draw(64, 41, dtype=dtype, scale=2.0)
+    eps, _ = draw(64, 41, dtype=dtype, seed=1)
+    z, kl = road(mu, logvar, eps)
+    z_exact, kl_exact = exact(mu, logvar, eps)
+    tolerance = {"rtol": 4 * torch.finfo(dtype).eps, "atol": 1e-6}
+    torch.testing.assert_close(z.double(), z_exact, **tolerance)
+    torch.testing.assert_close(kl.double(), kl_exact, **tolerance)
+
+
+def test_kl_is_that_of_torch_distributions(road):
+    mu, logvar = draw(100, 7, dtype=torch.float64, scale=3.0)
+    q = torch.distributions.Normal(mu, torch.exp(logvar / 2))
+    p = torch.distributions.Normal(torch.zeros_like(mu), torch.ones_like(mu))
+    expected = torch.distributions.kl_divergence(q, p).sum(-1)
+    torch.testing.assert_close(road(mu, logvar)[1], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_those_of_the_formulas(road, dtype):
+    mu, logvar = (x.requires_grad_() for x in draw(16, 5, dtype=dtype, scale=2.0))
+    eps, gz = draw(16, 5, dtype=dtype, seed=1)
+    eps.requires_grad_()
+    gk = draw(16, dtype=dtype, seed=2)[0]
+    got = torch.autograd.grad(road(mu, logvar, eps), (mu, logvar, eps), (gz, gk))
+    std = torch.exp(logvar.double() / 2)
+    expected = (
+        gz + gk[:, None] * mu,
+        (gz * eps * std + gk[:, None] * torch.expm1(logvar.double())) / 2,
+        gz * std,
+    )
+    for g, e in zip(got, expected, strict=True):
+        torch.testing.assert_close(g.double(), e.double(), rtol=1e-5, atol=1e-6)
+
+
+@fused
+def test_drawn_noise_is_the_noise_of_the_plain_twin():
+    mu, logvar = draw(257, 41)
+    one, two = ops.reparam_kl, ops.reparam_kl_reference
+    z1, kl1 = one(mu, logvar, generator=seeded(5))
+    z2, kl2 = two(mu, logvar, generator=seeded(5))
+    torch.testing.assert_close(z1, z2, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(kl1, kl2, rtol=1e-6, atol=1e-6)
+
+
+# The test vectors of Philox 4x32-10 that its authors publish (Random123, kat_vectors).
+@fused
+@pytest.mark.parametrize(
+    ("counter", "key", "words"),
+    [
+        ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+        (
+            [0xFFFFFFFF] * 4,
+            [0xFFFFFFFF] * 2,
+            [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD],
+        ),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+            [0xA4093822, 0x299F31D0],
+            [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+        ),
+    ],
+)
+def test_philox_gives_its_published_vectors(counter, key, words):
+    assert ops._C.philox4x32(counter, key) == words
+
+
+@fused
+def test_noise_words_reach_beyond_32_bits_of_index_and_apart_from_torch():
+    key, offset, group = 7, 2**40 + 3, 2**33 + 5
+    salted = key ^ 0x61656C6162000000
+    counter = [group % 2**32, group >> 32, offset % 2**32, offset >> 32]
+    words = ops._C.noise_words(key, offset, group)
+    assert words == ops._C.philox4x32(counter, [salted % 2**32, salted >> 32])
+    assert words != ops._C.philox4x32(counter, [key, 0]), "torch draws these"
+    assert words != ops._C.noise_words(key, offset, group % 2**32)
+
+
+@pytest.mark.parametrize("d", [1, 2, 7, 1024, 1025, 100_003])
+def test_kl_is_at_least_as_exact_as_the_tutorial_formula(road, d):
+    mu, logvar = draw(4, d, scale=0.5)
+    _, kl = road(mu, logvar)
+    truth = exact(mu, logvar, mu)[1]
+    tutorial = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), dim=-1)
+    # One unit in the last place of the result is granted to both.
+    slack = torch.finfo(torch.float32).eps * truth
+    assert torch.all((kl - truth).abs() <= (tutorial - truth).abs() + slack)
+
+
+def test_special_values_are_those_of_the_formulas(road):
+    values = [-math.inf, -100.0, -1e-40, 0.0, 1e-40, 1e-7, 100.0, math.inf, math.nan]
+    grid = torch.cartesian_prod(torch.tensor(values), torch.tensor(values))
+    mu, logvar = grid[:, :1], grid[:, 1:]
+    eps = torch.full_like(mu, 1.5)
+    z, kl = road(mu, logvar, eps)
+    expected_z = mu + torch.exp(logvar / 2) * eps
+    expected_kl = (mu**2 + (torch.expm1(logvar) - logvar)).squeeze(-1) / 2
+    torch.testing.assert_close(z, expected_z, equal_nan=True)
+    torch.testing.assert_close(kl, expected_kl, equal_nan=True)
+
+
+# Property
+
+
+@given(
+    shape=st.lists(st.integers(0, 9), min_size=1, max_size=4),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=100)
+def test_both_roads_agree_and_kl_is_never_negative(shape, dtype, seed):
+    mu, logvar = draw(*shape, dtype=dtype, seed=seed, scale=3.0)
+    z1, kl1 = ops.reparam_kl(mu, logvar, generator=seeded(seed))
+    z2, kl2 = ops.reparam_kl_reference(mu, logvar, generator=seeded(seed))
+    ulp = torch.finfo(dtype).eps
+    noise_error = 2e-6 * torch.exp(logvar.double() / 2)  # noise is float32 in all
+    assert torch.all((z1 - z2).abs() <= 2 * ulp * z2.abs() + noise_error)
+    torch.testing.assert_close(kl1, kl2, rtol=4 * ulp, atol=1e-6)
+    if ops._C is not None:
+        assert torch.all(kl1 >= 0)
+
+
+@fused
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e-2, 1.0])
+def test_kl_keeps_its_digits_near_zero_and_is_never_negative(scale):
+    mu, logvar = draw(10_000, 1, scale=scale)
+    _, kl = ops.reparam_kl(mu, logvar)
+    v = logvar.double()
+    small = v**2 / 2 + v**3 / 6 + v**4 / 24 + v**5 / 120  # expm1(v) - v, no loss
+    excess = torch.where(v.abs() < 1e-2, small, torch.expm1(v) - v)
+    truth = 0.5 * (mu.double() ** 2 + excess).squeeze(-1)
+    assert torch.all(kl >= 0)
+    torch.testing.assert_close(kl.double(), truth, rtol=1e-6, atol=0)
+
+
+def test_a_seed_reproduces_and_two_calls_differ(road):
+    mu, logvar = draw(128, 2)
+    torch.manual_seed(3)
+    first, second = road(mu, logvar)[0], road(mu, logvar)[0]
+    torch.manual_seed(3)
+    assert torch.equal(road(mu, logvar)[0], first)
+    assert not torch.isclose(first, second).any()
+
+
+def test_a_generator_reproduces_and_leaves_torchs_own_alone(road):
+    mu, logvar = draw(128, 2)
+    before = torch.get_rng_state()
+    first = road(mu, logvar, generator=seeded(1))[0]
+    assert torch.equal(road(mu, logvar, generator=seeded(1))[0], first)
+    assert not torch.equal(road(mu, logvar, generator=seeded(2))[0], first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_given_eps_draws_nothing(road):
+    mu, logvar = draw(8, 2)
+    before = torch.get_rng_state()
+    road(mu, logvar, torch.zeros_like(mu))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def run(mu, logvar):
+    """z, kl and both gradients, from one fixed seed."""
+    mu, logvar = mu.detach().requires_grad_(), logvar.detach().requires_grad_()
+    z, kl = ops.reparam_kl(mu, logvar, generator=seeded(11))
+    loss = (z * torch.arange(z.numel()).reshape(z.shape)).sum() + kl.sum()
+    return z, kl, *torch.autograd.grad(loss, (mu, logvar))
+
+
+@fused
+@pytest.mark.parametrize("shape", [(3, 100_003), (4096, 33), (20_000, 2), (1, 5)])
+def test_same_bits_for_any_number_of_threads(threads, shape):
+    mu, logvar = draw(*shape)
+    threads(1)
+    alone = run(mu, logvar)
+    for n in (2, 3, 7):
+        threads(n)
+        for one, many in zip(alone, run(mu, logvar), strict=True):
+            assert torch.equal(one, many), f"{n} threads"
+
+
+@fused
+def test_same_bits_for_any_memory_layout():
+    mu, logvar = draw(6, 10, 34)
+    plain = run(mu, logvar)
+    views = {
+        "transposed": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+        "strided": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+        "offset": lambda x: torch.cat([x[:1], x])[1:],
+    }
+    for name, view in views.items():
+        for one, other in zip(plain, run(view(mu), view(logvar)), strict=True):
+            assert torch.equal(one, other), name
+
+
+@fused
+def test_noise_depends_on_the_flat_index_alone():
+    long, _ = ops.reparam_kl(*[torch.zeros(5 * 2051)] * 2, generator=seeded(4))
+    rows, _ = ops.reparam_kl(*[torch.zeros(5, 2051)] * 2, generator=seeded(4))
+    pairs, _ = ops.reparam_kl(*[torch.zeros(2000, 2)] * 2, generator=seeded(4))
+    assert torch.equal(rows.flatten(), long)
+    assert torch.equal(pairs.flatten(), long[:4000])
+
+
+def test_drawn_noise_is_standard_normal(road):
+    # 128 seeds, 4,096 numbers each. Under the hypothesis p-values are uniform, so
+    # the smallest of 128 is below 1e-5 once in 780 batteries; the seeds are fixed.
+    zeros = torch.zeros(64, 64)
+    noise = torch.stack(
+        [road(zeros, zeros, generator=seeded(s))[0] for s in range(128)]
+    )
+    rows = noise.reshape(128, -1).double().numpy()
+    ks = [scipy.stats.kstest(row, "norm").pvalue for row in rows]
+    assert min(ks) > 1e-5
+    assert scipy.stats.kstest(ks, "uniform").pvalue > 1e-3
+    everything = noise.double().flatten()
+    n = everything.numel()
+    # Anderson and Darling look at the tails. 3.857 is their 1 % point, 6.0 the 0.1 %.
+    u = torch.special.ndtr(everything.sort().values)
+    weight = 2 * torch.arange(1, n + 1) - 1
+    anderson = -n - (weight * (u.log() + (1 - u.flip(0)).log())).mean()
+    assert anderson < 6.0
+    # Moments of N(0, 1) and their standard deviations over n draws.
+    for power, mean, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
+        z_score = ((everything**power).mean() - mean) / math.sqrt(variance / n)
+        assert abs(z_score) < 4, f"moment {power}"
+    beyond = (everything.abs() > 4).sum().item()
+    expected = n * math.erfc(4 / math.sqrt(2))
+    assert abs(beyond - expected) < 4 * math.sqrt(expected)
+    # Neighbours share a radius or a call of Philox: lags within and across.
+    flat = noise.reshape(128, -1).double()
+    for lag in (1, 2, 3, 4, 5, 64):
+        for f in (lambda x: x, lambda x: x**2 - 1):
+            x, y = f(flat[:, :-lag]), f(flat[:, lag:])
+            z_score = (x * y).mean() / (x.std() * y.std()) * math.sqrt(x.numel())
+            assert abs(z_score) < 4, f"lag {lag}"
+    between = torch.corrcoef(flat)[~torch.eye(128, dtype=torch.bool)]
+    assert between.abs().max() < 6 / math.sqrt(4096), "two seeds are correlated"
+
+
+@pytest.mark.parametrize("source", ["given", "drawn"])
+def test_derivatives_of_first_and_second_order(road, source):
+    mu, logvar = (x.requires_grad_() for x in draw(3, 2, 4, dtype=torch.float64))
+    if source == "given":
+        eps = draw(3, 2, 4, dtype=torch.float64, seed=1)[0].requires_grad_()
+        arguments, function = (mu, logvar, eps), road
+    else:
+        arguments = (mu, logvar)
+
+        def function(mu, logvar):
+            return road(mu, logvar, generator=seeded(3))
+
+    assert torch.autograd.gradcheck(function, arguments)
+    assert torch.autograd.gradgradcheck(function, arguments)
+
+
+@fused
+@pytest.mark.parametrize("given_eps", [False, True])
+def test_opcheck(given_eps):
+    mu, logvar = (x.requires_grad_() for x in draw(6, 3))
+    eps = draw(6, 3, seed=1)[0] if given_eps else None
+    seed = torch.tensor([3, -4])
+    grads = torch.ones(6, 3), torch.ones(6)
+    for op, arguments in [
+        (torch.ops.aelab.reparam_kl, (mu, logvar, eps)),
+        (torch.ops.aelab.reparam_kl_backward, (*grads, mu, logvar, eps, seed)),
+        (torch.ops.aelab.reparam_kl_noise, (mu.detach(), seed)),
+    ]:
+        assert set(torch.library.opcheck(op, arguments).values()) == {"SUCCESS"}
+
+
+@fused
+def test_compiled_gives_the_bits_of_eager():
+    backend = "inductor" if shutil.which("c++") else "aot_eager"
+
+    def step(mu, logvar):
+        z, kl = ops.reparam_kl(mu, logvar)
+        return z * 2, kl
+
+    compiled = torch.compile(step, fullgraph=True, dynamic=True, backend=backend)
+    for n in (8, 13):
+        mu, logvar = (x.requires_grad_() for x in draw(n, 5))
+        results = []
+        for function in (step, compiled):
+            torch.manual_seed(1)
+            z, kl = function(mu, logvar)
+            results.append((z, kl, *torch.autograd.grad((z * kl[:, None]).sum(), mu)))
+        for plain, fast in zip(*results, strict=True):
+            assert torch.equal(plain, fast)
+    assert not torch.equal(compiled(mu, logvar)[0], compiled(mu, logvar)[0])
+
+
+def test_autocast_computes_and_returns_float32(road):
+    mu, logvar = draw(16, 4, dtype=torch.bfloat16)
+    eps, _ = draw(16, 4, seed=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        z, kl = road(mu, logvar.float(), eps)
+    assert z.dtype == kl.dtype == torch.float32
+    expected = road(mu.float(), logvar.float(), eps)
+    assert torch.equal(z, expected[0])
+    assert torch.equal(kl, expected[1])
+
+
+def test_checkpointing_draws_the_same_noise_twice(road):
+    mu, logvar = (x.requires_grad_() for x in draw(16, 4))
+
+    def loss(mu, logvar):
+        z, kl = road(mu, logvar)
+        return (z**2).sum() + kl.sum()
+
+    torch.manual_seed(0)
+    plain = torch.autograd.grad(loss(mu, logvar), (mu, logvar))
+    torch.manual_seed(0)
+    again = checkpoint(loss, mu, logvar, use_reentrant=False)
+    for one, two in zip(plain, torch.autograd.grad(again, (mu, logvar)), strict=True):
+        assert torch.equal(one, two)
+
+
+@fused
+def test_no_tensor_of_the_inputs_size_is_saved_but_the_inputs():
+    mu, logvar = (x.requires_grad_() for x in draw(64, 32))
+    saved = []
+
+    def pack(x):
+        saved.append(x)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        ops.reparam_kl(mu, logvar)
+    large = {x.data_ptr() for x in saved if x.numel() >= mu.numel()}
+    assert large == {mu.data_ptr(), logvar.data_ptr()}
+
+
+def test_functional_transforms(road):
+    mu, logvar = draw(6, 4, dtype=torch.float64)
+    eps = draw(6, 4, dtype=torch.float64, seed=1)[0]
+
+    def kl(mu):
+        return road(mu, logvar, eps)[1].sum()
+
+    def sample(mu, logvar):
+        return road(mu, logvar)[0]
+
+    torch.testing.assert_close(torch.func.grad(kl)(mu), mu)
+    torch.testing.assert_close(torch.func.jvp(kl, (mu,), (mu,))[1], (mu**2).sum())
+    torch.testing.assert_close(
+        torch.func.hessian(kl)(mu).reshape(24, 24), torch.eye(24).double()
+    )
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(mu, torch.ones_like(mu))
+        tangent = forward_ad.unpack_dual(road(dual, logvar, eps)[0]).tangent
+    assert torch.equal(tangent, torch.ones_like(mu))
+    rows = torch.vmap(sample, randomness="different")(mu, logvar)
+    noise = (rows - mu) / torch.exp(logvar / 2)
+    assert noise.flatten().unique().numel() == 24, "two rows share their noise"
+    mapped = torch.vmap(lambda m, v, e: road(m, v, e)[1])(mu, logvar, eps)
+    torch.testing.assert_close(mapped, road(mu, logvar, eps)[1])
+
+
+# Error
+
+
+X = torch.zeros(8, 2)
+ONE_SHAPE = "expected mu and {} of one shape, but got {} and {}"
+ONE_DTYPE = "expected mu and {} of one dtype, but got {} and {}"
+DTYPE = "expected mu of dtype float32, float64 or bfloat16, but got {}"
+BAD = [
+    (ValueError, ONE_SHAPE.format("logvar", (8, 2), (8, 3)), X, torch.zeros(8, 3)),
+    (ValueError, ONE_SHAPE.format("logvar", (3,), (1,)), X[:3, 0], X[:1, 0]),
+    (ValueError, ONE_SHAPE.format("eps", (8, 2), (2,)), X, X, X[0]),
+    (ValueError, "at least one dimension, the latent one, but got a scalar", X[0, 0]),
+    (ValueError, "on one device, but got cpu and meta; move one", X, X.to("meta")),
+    (TypeError, ONE_DTYPE.format("logvar", "float32", "float64"), X, X.double()),
+    (TypeError, ONE_DTYPE.format("eps", "float32", "bfloat16"), X, X, X.bfloat16()),
+    (TypeError, DTYPE.format("int64"), X.long()),
+    (TypeError, DTYPE.format("float16"), X.half()),
+    (TypeError, DTYPE.format("complex64"), X.cfloat()),
+]
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case[1])
+def test_bad_input_is_named_in_the_same_words_everywhere(case):
+    error, message, mu, logvar, eps = (*case, case[2], None)[:5]
+    functions = [ops.reparam_kl, ops.reparam_kl_reference]
+    if ops._C is not None:
+        functions.append(torch.ops.aelab.reparam_kl)  # csrc/checks.h itself
+    texts = set()
+    for function in functions:
+        with pytest.raises(error, match=re.escape(message)) as caught:
+            function(mu, logvar, eps)
+        texts.add(str(caught.value))
+    assert len(texts) == 1
+    assert texts.pop().startswith("reparam_kl: expected ")
+
+
+def test_sparse_input_is_named(road):
+    with pytest.raises(TypeError, match="expected a dense mu, but got a sparse one"):
+        road(X.to_sparse(), X)
+
+
+def test_eps_and_generator_exclude_each_other(road):
+    with pytest.raises(ValueError, match="expected eps or a generator, but got both"):
+        road(X, X, X, generator=seeded(0))
+
+
+def test_generator_of_another_device_is_named(road):
+    with pytest.raises(ValueError, match=r"a generator on meta, .* but got one on cpu"):
+        road(X.to("meta"), X.to("meta"), generator=seeded(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("mu", ([1.0], X)), ("logvar", (X, 0.0)), ("eps", (X, X, X.numpy()))],
+)
+def test_anything_but_a_tensor_is_named(road, name, arguments):
+    with pytest.raises(TypeError, match=f"expected {name} to be a Tensor, but got"):
+        road(*arguments)
+
+
+@fused
+def test_the_backward_op_guards_its_memory():
+    backward = torch.ops.aelab.reparam_kl_backward
+    seed = torch.tensor([0, 0])
+    good = {"grad_z": X, "grad_kl": X[:, 0], "mu": X, "logvar": X, "eps": None}
+    for change, error, message in [
+        ({"grad_z": X[:4]}, ValueError, "mu and grad_z of one shape"),
+        ({"grad_kl": X[:4, 0]}, ValueError, "one grad_kl for every row of mu (8, 2)"),
+        ({"grad_kl": X[:, 0].double()}, TypeError, "mu and grad_kl of one dtype"),
+        ({"logvar": X[:1]}, ValueError, "mu and logvar of one shape"),
+        ({"seed": seed[:1]}, ValueError, "seed of shape (2,), but got (1,)"),
+        ({"seed": seed.int()}, TypeError, "seed of dtype int64, but got int32"),
+    ]:
+        with pytest.raises(error, match=re.escape(message)):
+            backward(**(good | {"seed": seed} | change))
+
+
+@fused
+def test_errors_of_bound_functions_keep_their_type():
+    with pytest.raises(ValueError, match=r"expected words in .* but got -1; take"):
+        ops._C.philox4x32([-1, 0, 0, 0], [0, 0])
