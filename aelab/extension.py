@@ -21,7 +21,6 @@ from types import ModuleType
 import torch
 
 MODES = ("auto", "require", "off")
-TESTED_TORCH = ("2.13",)
 BUILD = "AELAB_EXTENSION=require pip install --no-build-isolation --no-deps -v -e ."
 
 

@@ -1,0 +1,60 @@
+# Every target sets up .venv by itself, and does again only what is out of date.
+# PYTHON makes .venv, TORCH_INDEX is one more place to look for torch, JOBS processes
+# test, and AELAB_EXTENSION is auto, require or off.
+PYTHON ?= python3
+TORCH_INDEX ?=
+JOBS ?= 2
+MODE := $(or $(AELAB_EXTENSION),auto)
+BIN := .venv/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+LAB := .venv/share/jupyter/lab/settings
+NEWS := '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}'
+PYTEST := PYTHONWARNINGS=error::RuntimeWarning,error::FutureWarning \
+  $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 300
+
+.PHONY: help lectures lab test test-matrix check store clean
+help:           ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/\t/' | expand -t 16
+
+lectures: .venv/.aelab-$(MODE)  ## execute every lecture into build/lectures/
+	$(BIN)/python lectures/run.py
+
+test: .venv/.aelab-$(MODE) check  ## style, unit tests, and the lectures under nbval
+	$(PYTEST) --cov tests lectures
+
+OP := tests/test_ops.py tests/test_ops_mutants.py
+test-matrix: .venv/.aelab-$(MODE)  ## op and lectures in three corners of machines
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default $(PYTEST) $(OP) lectures
+	OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) $(OP) lectures
+	AELAB_EXTENSION=off $(PYTEST) $(OP) lectures
+
+check: .venv/.packages  ## style and types: ruff, clang-format, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu
+	$(BIN)/mypy
+
+lab: .venv/.aelab-$(MODE)  ## open JupyterLab on the first lecture
+	$(BIN)/jupyter lab --ip 127.0.0.1 $(firstword $(wildcard lectures/*.ipynb))
+
+store: .venv/.aelab-$(MODE)  ## execute the lectures and store their outputs
+	$(BIN)/python lectures/run.py --store
+
+clean:          ## remove all that the other targets made
+	rm -rf .venv build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+.venv/.packages: constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install --requirement constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	mkdir -p $(LAB) && echo $(NEWS) > $(LAB)/overrides.json
+	touch $@
+
+# The package itself, editable. One stamp a mode, so that a change of mode builds anew.
+.venv/.aelab-$(MODE): .venv/.packages pyproject.toml $(wildcard csrc/*)
+	rm -f .venv/.aelab-*
+	AELAB_EXTENSION=$(MODE) $(PIP) install --no-build-isolation --no-deps --editable .
+	AELAB_EXTENSION=$(MODE) $(BIN)/python -c 'import aelab.ops'
+	touch $@
