@@ -10,7 +10,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 LAB := .venv/share/jupyter/lab/settings
 NEWS := '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}'
 PYTEST := PYTHONWARNINGS=error::RuntimeWarning,error::FutureWarning \
-  $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 300
+  $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 
 .PHONY: help lectures lab test test-matrix check store clean
 help:           ## list the targets
@@ -20,7 +20,7 @@ lectures: .venv/.aelab-$(MODE)  ## execute every lecture into build/lectures/
 	$(BIN)/python lectures/run.py
 
 test: .venv/.aelab-$(MODE) check  ## style, unit tests, and the lectures under nbval
-	$(PYTEST) --cov tests lectures
+	$(PYTEST) --cov=aelab tests lectures
 
 OP := tests/test_ops.py tests/test_ops_mutants.py
 test-matrix: .venv/.aelab-$(MODE)  ## op and lectures in three corners of machines

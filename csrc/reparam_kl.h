@@ -9,9 +9,16 @@
 // This file knows nothing of torch. T is float or double.
 #pragma once
 
+#include <type_traits>
+
 #include "exponential.h"
 
 namespace {
+
+// What numbers of type T are computed and summed in.
+template <typename T>
+using Accumulator =
+    std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // z = mu + std eps
 template <typename T>

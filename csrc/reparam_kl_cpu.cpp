@@ -12,9 +12,8 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <limits>
+#include <cstdint>
 #include <tuple>
-#include <type_traits>
 
 #include "checks.h"
 #include "philox.h"
@@ -26,21 +25,15 @@ constexpr int64_t kChunk = 1024;  // elements summed before they join the total
 constexpr int64_t kLanes = 16;    // partial sums side by side, for SIMD
 constexpr int64_t kGrain = 8192;  // elements that are worth a thread
 
-// What is computed and summed in: double for double, float for all else.
-template <typename T>
-using Accumulator =
-    std::conditional_t<std::is_same_v<T, double>, double, float>;
-
 Seed read_seed(const at::Tensor& seed) {
   const auto s = seed.contiguous();
   const int64_t* words = s.const_data_ptr<int64_t>();
   return {static_cast<uint64_t>(words[0]), static_cast<uint64_t>(words[1])};
 }
 
-// Drawn noise, in blocks, as a walk through the elements asks for it.
+// Drawn noise, in blocks, for a walk through the elements up to `end`.
 class Noise {
  public:
-  // Nothing from element `end` on will be asked for.
   Noise(Seed seed, int64_t end) : seed_(seed), end_(end) {}
 
   // The noise of elements first ... first + n - 1, n <= kChunk.
@@ -57,8 +50,7 @@ class Noise {
     const int64_t groups = std::min(kChunk / 4 + 1, (end_ + 3) / 4 - begin);
     uint32_t word[kChunk + 4];
     for (int64_t group = 0; group < groups; ++group) {
-      const Words words = noise_words(seed_, begin + group);
-      std::copy_n(words.w, 4, word + 4 * group);
+      std::copy_n(noise_words(seed_, begin + group).w, 4, word + 4 * group);
     }
     for (int64_t i = 0; i < 4 * groups; i += 2) {
       box_muller(word[i], word[i + 1], &block_[i], &block_[i + 1]);
@@ -151,11 +143,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
   const auto kl = at::zeros(m.sizes().slice(0, m.dim() - 1), m.options());
 
   // randint holds the generator's mutex. A given eps leaves the generator be.
-  using Limits = std::numeric_limits<int64_t>;
   const auto words = m.options().dtype(at::kLong);
   const auto seed =
       eps ? at::zeros({2}, words)
-          : at::randint(Limits::min(), Limits::max(), {2}, generator, words);
+          : at::randint(INT64_MIN, INT64_MAX, {2}, generator, words);
 
   if (m.numel() > 0) {
     const int64_t d = m.size(-1);

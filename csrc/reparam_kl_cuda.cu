@@ -17,7 +17,6 @@
 #include <algorithm>
 #include <mutex>
 #include <tuple>
-#include <type_traits>
 
 #include "checks.h"
 #include "philox.h"
@@ -27,11 +26,6 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr int kThreads = 128;
-
-// What is computed and summed in: double for double, float for all else.
-template <typename T>
-using Accumulator =
-    std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // Blocks for one warp a row. The kernels stride over the rows, so that the cap
 // on the grid costs nothing but a loop.

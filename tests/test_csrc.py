@@ -60,7 +60,7 @@ def test_the_library_names_no_folder_of_the_machine_that_built_it():
 def test_mathematics_and_generator_know_nothing_of_torch(header):
     included = re.findall(r'#include [<"](.*)[>"]', (CSRC / header).read_text())
     assert included
-    standard = {"cmath", "cstdint", "cstring"}
+    standard = {"cmath", "cstdint", "cstring", "type_traits"}
     assert set(included) <= standard | set(TORCH_FREE)
 
 

@@ -443,21 +443,41 @@ def test_functional_transforms(road):
 # Error
 
 
-X = torch.zeros(8, 2)
+batch = torch.zeros(8, 2)
 ONE_SHAPE = "expected mu and {} of one shape, but got {} and {}"
 ONE_DTYPE = "expected mu and {} of one dtype, but got {} and {}"
 DTYPE = "expected mu of dtype float32, float64 or bfloat16, but got {}"
 BAD = [
-    (ValueError, ONE_SHAPE.format("logvar", (8, 2), (8, 3)), X, torch.zeros(8, 3)),
-    (ValueError, ONE_SHAPE.format("logvar", (3,), (1,)), X[:3, 0], X[:1, 0]),
-    (ValueError, ONE_SHAPE.format("eps", (8, 2), (2,)), X, X, X[0]),
-    (ValueError, "at least one dimension, the latent one, but got a scalar", X[0, 0]),
-    (ValueError, "on one device, but got cpu and meta; move one", X, X.to("meta")),
-    (TypeError, ONE_DTYPE.format("logvar", "float32", "float64"), X, X.double()),
-    (TypeError, ONE_DTYPE.format("eps", "float32", "bfloat16"), X, X, X.bfloat16()),
-    (TypeError, DTYPE.format("int64"), X.long()),
-    (TypeError, DTYPE.format("float16"), X.half()),
-    (TypeError, DTYPE.format("complex64"), X.cfloat()),
+    (ValueError, ONE_SHAPE.format("logvar", (8, 2), (8, 3)), batch, torch.zeros(8, 3)),
+    (ValueError, ONE_SHAPE.format("logvar", (3,), (1,)), batch[:3, 0], batch[:1, 0]),
+    (ValueError, ONE_SHAPE.format("eps", (8, 2), (2,)), batch, batch, batch[0]),
+    (
+        ValueError,
+        "at least one dimension, the latent one, but got a scalar",
+        batch[0, 0],
+    ),
+    (
+        ValueError,
+        "on one device, but got cpu and meta; move one",
+        batch,
+        batch.to("meta"),
+    ),
+    (
+        TypeError,
+        ONE_DTYPE.format("logvar", "float32", "float64"),
+        batch,
+        batch.double(),
+    ),
+    (
+        TypeError,
+        ONE_DTYPE.format("eps", "float32", "bfloat16"),
+        batch,
+        batch,
+        batch.bfloat16(),
+    ),
+    (TypeError, DTYPE.format("int64"), batch.long()),
+    (TypeError, DTYPE.format("float16"), batch.half()),
+    (TypeError, DTYPE.format("complex64"), batch.cfloat()),
 ]
 
 
@@ -478,22 +498,26 @@ def test_bad_input_is_named_in_the_same_words_everywhere(case):
 
 def test_sparse_input_is_named(road):
     with pytest.raises(TypeError, match="expected a dense mu, but got a sparse one"):
-        road(X.to_sparse(), X)
+        road(batch.to_sparse(), batch)
 
 
 def test_eps_and_generator_exclude_each_other(road):
     with pytest.raises(ValueError, match="expected eps or a generator, but got both"):
-        road(X, X, X, generator=seeded(0))
+        road(batch, batch, batch, generator=seeded(0))
 
 
 def test_generator_of_another_device_is_named(road):
     with pytest.raises(ValueError, match=r"a generator on meta, .* but got one on cpu"):
-        road(X.to("meta"), X.to("meta"), generator=seeded(0))
+        road(batch.to("meta"), batch.to("meta"), generator=seeded(0))
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("mu", ([1.0], X)), ("logvar", (X, 0.0)), ("eps", (X, X, X.numpy()))],
+    [
+        ("mu", ([1.0], batch)),
+        ("logvar", (batch, 0.0)),
+        ("eps", (batch, batch, batch.numpy())),
+    ],
 )
 def test_anything_but_a_tensor_is_named(road, name, arguments):
     with pytest.raises(TypeError, match=f"expected {name} to be a Tensor, but got"):
@@ -504,12 +528,22 @@ def test_anything_but_a_tensor_is_named(road, name, arguments):
 def test_the_backward_op_guards_its_memory():
     backward = torch.ops.aelab.reparam_kl_backward
     seed = torch.tensor([0, 0])
-    good = {"grad_z": X, "grad_kl": X[:, 0], "mu": X, "logvar": X, "eps": None}
+    good = {
+        "grad_z": batch,
+        "grad_kl": batch[:, 0],
+        "mu": batch,
+        "logvar": batch,
+        "eps": None,
+    }
     for change, error, message in [
-        ({"grad_z": X[:4]}, ValueError, "mu and grad_z of one shape"),
-        ({"grad_kl": X[:4, 0]}, ValueError, "one grad_kl for every row of mu (8, 2)"),
-        ({"grad_kl": X[:, 0].double()}, TypeError, "mu and grad_kl of one dtype"),
-        ({"logvar": X[:1]}, ValueError, "mu and logvar of one shape"),
+        ({"grad_z": batch[:4]}, ValueError, "mu and grad_z of one shape"),
+        (
+            {"grad_kl": batch[:4, 0]},
+            ValueError,
+            "one grad_kl for every row of mu (8, 2)",
+        ),
+        ({"grad_kl": batch[:, 0].double()}, TypeError, "mu and grad_kl of one dtype"),
+        ({"logvar": batch[:1]}, ValueError, "mu and logvar of one shape"),
         ({"seed": seed[:1]}, ValueError, "seed of shape (2,), but got (1,)"),
         ({"seed": seed.int()}, TypeError, "seed of dtype int64, but got int32"),
     ]:
