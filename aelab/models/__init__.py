@@ -1,0 +1,5 @@
+"""The models, one file a lecture: from x to x_hat, and nothing but forward maths."""
+
+from aelab.models.pca import PCA
+
+__all__ = ["PCA"]

@@ -1,0 +1,196 @@
+"""Numbers about results, against scikit-learn, SciPy and sums by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.linalg import subspace_angles
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.testing import assert_close
+
+from aelab import metrics
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=dtype)
+
+
+def classes(n=300, m=200, seed=0):
+    """Return codes and labels of three overlapping classes: train, then test."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(3, (n + m,), generator=generator)
+    z = normal(n + m, 2, seed=seed + 1) + 1.5 * torch.nn.functional.one_hot(y)[:, :2]
+    return z[:n], y[:n], z[n:], y[n:]
+
+
+# Shape and dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n", "d"), [(5, 3), (1, 1), (0, 4)])
+def test_squared_error_has_one_number_an_example(n, d, dtype):
+    error = metrics.squared_error(normal(n, d, dtype=dtype), normal(n, d, dtype=dtype))
+    assert (tuple(error.shape), error.dtype) == ((n,), dtype)
+
+
+def test_the_others_are_plain_floats():
+    assert type(metrics.subspace_sine(normal(2, 5), normal(2, 5, seed=1))) is float
+    assert type(metrics.knn_accuracy(*classes())) is float
+    assert type(metrics.probe_accuracy(*classes())) is float
+
+
+def test_float32_codes_are_accepted():
+    z_train, y_train, z, y = classes()
+    codes = (z_train.float(), y_train, z.float(), y)
+    assert metrics.knn_accuracy(*codes) == metrics.knn_accuracy(z_train, y_train, z, y)
+    assert metrics.probe_accuracy(*codes) > 0.5
+
+
+# Value against an outside oracle
+
+
+def test_squared_error_by_hand():
+    x, x_hat = (
+        torch.tensor([[1.0, 2.0], [0.0, 0.0]]),
+        torch.tensor([[0.0, 4.0], [0.0, 0.0]]),
+    )
+    assert metrics.squared_error(x, x_hat).tolist() == [5.0, 0.0]
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_subspace_sine_is_scipys_largest_angle(k):
+    a, b = normal(k, 7), normal(k, 7, seed=1)
+    expected = math.sin(subspace_angles(a.T.numpy(), b.T.numpy()).max())
+    assert metrics.subspace_sine(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("angle", [1e-9, 1e-5, 0.3, math.pi / 2])
+def test_subspace_sine_of_two_directions_is_exact_for_small_angles_too(angle):
+    a = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    b = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+    assert metrics.subspace_sine(a, b) == pytest.approx(math.sin(angle), rel=1e-6)
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_knn_accuracy_is_scikit_learns(n_neighbors, seed):
+    z_train, y_train, z, y = classes(m=1500, seed=seed)  # more than one chunk
+    knn = KNeighborsClassifier(n_neighbors).fit(z_train.numpy(), y_train.numpy())
+    expected = knn.score(z.numpy(), y.numpy())
+    found = metrics.knn_accuracy(z_train, y_train, z, y, n_neighbors=n_neighbors)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_probe_accuracy_is_that_of_standardised_logistic_regression():
+    z_train, y_train, z, y = classes()
+    scale = torch.tensor([100.0, 0.01], dtype=torch.float64)  # the probe must not mind
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    expected = probe.fit(z_train.numpy(), y_train.numpy()).score(z.numpy(), y.numpy())
+    found = metrics.probe_accuracy(z_train * scale, y_train, z * scale, y)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+# Property
+
+
+@given(k=st.integers(1, 4), d=st.integers(4, 9), seed=st.integers(0, 2**31))
+def test_subspace_sine_sees_the_subspace_and_not_its_basis(k, d, seed):
+    a, b, mix = (
+        normal(k, d, seed=seed),
+        normal(k, d, seed=seed + 1),
+        normal(k, k, seed=3),
+    )
+    sine = metrics.subspace_sine(a, b)
+    assert 0 <= sine <= 1
+    assert metrics.subspace_sine(b, a) == pytest.approx(sine, abs=1e-7)
+    assert metrics.subspace_sine(mix @ a, b) == pytest.approx(sine, abs=1e-7)
+    assert metrics.subspace_sine(mix @ a, a) < 1e-7
+
+
+def test_squared_error_is_zero_only_for_equal_rows():
+    x = normal(4, 3)
+    assert_close(metrics.squared_error(x, x), torch.zeros(4, dtype=x.dtype))
+    assert (metrics.squared_error(x, x + 1e-3) > 0).all()
+
+
+def test_knn_and_probe_see_separate_classes_and_are_lost_without():
+    _, y_train, _, y = classes()
+    apart = 20 * torch.nn.functional.one_hot(y_train).double()
+    clear = (apart, y_train, 20 * torch.nn.functional.one_hot(y).double(), y)
+    lost = (normal(300, 2, seed=8), y_train, normal(200, 2, seed=9), y)
+    for accuracy in (metrics.knn_accuracy, metrics.probe_accuracy):
+        assert accuracy(*clear) == 1.0
+        assert accuracy(*lost) < 0.5
+
+
+def test_knn_does_not_mind_a_label_that_training_has_not():
+    z_train, y_train, z, y = classes()
+    assert metrics.knn_accuracy(z_train, y_train, z, y + 10) == 0.0
+
+
+# Error
+
+
+@pytest.mark.parametrize(
+    ("x", "x_hat", "error", "message"),
+    [
+        (
+            (4, 3),
+            (4, 2),
+            ValueError,
+            r"got \(4, 3\) and \(4, 2\); nothing is broadcast",
+        ),
+        ((4, 3), (3,), ValueError, r"got \(4, 3\) and \(3,\)"),
+        ((4,), (4,), ValueError, r"one shape \(batch, d\), but got \(4,\) and \(4,\)"),
+    ],
+)
+def test_squared_error_of_two_shapes(x, x_hat, error, message):
+    with pytest.raises(error, match=message):
+        metrics.squared_error(normal(*x), normal(*x_hat))
+
+
+def test_what_is_no_floating_point_tensor():
+    whole = torch.ones(2, 2, dtype=torch.int64)
+    with pytest.raises(TypeError, match="expected x_hat to be a floating-point tensor"):
+        metrics.squared_error(normal(2, 2), whole)
+    with pytest.raises(TypeError, match=r"expected a to be .* but got list"):
+        metrics.subspace_sine([[1.0, 2.0]], normal(1, 2))
+    with pytest.raises(TypeError, match=r"expected z to be .* but got torch.int64"):
+        metrics.knn_accuracy(
+            normal(2, 2), torch.tensor([0, 1]), whole, torch.tensor([0, 1])
+        )
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((2, 4), (3, 4)), ((5, 4), (5, 4)), ((1, 2, 4), (1, 2, 4))]
+)
+def test_subspaces_that_cannot_be_compared(a, b):
+    with pytest.raises(ValueError, match=r"one shape \(k, d\) with k <= d, but got"):
+        metrics.subspace_sine(normal(*a), normal(*b))
+
+
+@pytest.mark.parametrize("accuracy", [metrics.knn_accuracy, metrics.probe_accuracy])
+def test_codes_and_labels_that_do_not_fit(accuracy):
+    z_train, y_train, z, y = classes()
+    message = rf"{accuracy.__name__}: expected z_train \(n, k\)"
+    for wrong in (
+        (z_train, y_train[1:], z, y),
+        (z_train, y_train, z, y[1:]),
+        (z_train, y_train, z[:, :1], y),
+        (z_train[:, 0], y_train, z[:, 0], y),
+        (z_train, y_train, z[:0], y[:0]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            accuracy(*wrong)
+
+
+@pytest.mark.parametrize("n_neighbors", [0, 301])
+def test_more_neighbours_than_codes(n_neighbors):
+    with pytest.raises(ValueError, match="expected 1 <= n_neighbors <= 300, but got"):
+        metrics.knn_accuracy(*classes(), n_neighbors=n_neighbors)
