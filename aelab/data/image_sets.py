@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aelab.data.checks import require_known
 from aelab.data.idx import malformed, read_idx
+from aelab.data.sources import find
 
 IMAGE_SETS = ("digits", "faces", "mnist", "fashion_mnist")
 ONE_DOWNLOAD = "take all four files from one download"
@@ -64,8 +65,8 @@ def images(
           ``t10k-labels-idx1-ubyte``, each with or without ``.gz``.
     root : path, optional
         The folder with the four files, or a folder with a subfolder ``name`` that has
-        them. Default: the environment variable ``AELAB_DATA``. The sets that come with
-        a library do not need it.
+        them. Default: the folder that ``python -m aelab data fetch NAME`` downloads
+        into. The sets that come with a library do not need it.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def images(
     Raises
     ------
     FileNotFoundError
-        If one of the four files, or the folder itself, is missing.
+        If one of the four files is missing: nothing is downloaded unasked.
     ValueError
         If the name is unknown, or a file is malformed.
 
@@ -144,27 +145,7 @@ def _split(
 
 
 def _idx_set(name: str, root: str | Path | None) -> tuple[ImageSet, ImageSet]:
-    root = root or os.environ.get("AELAB_DATA")
-    remedy = (
-        f"put the four idx files of {name} into one folder, and name that folder by "
-        "root= or by the environment variable AELAB_DATA"
-    )
-    if not root:
-        expected = f"a folder with the files of {name}"
-        raise FileNotFoundError(f"images: expected {expected}, but got none; {remedy}")
-    folder = Path(root).expanduser().absolute()
-    if (folder / name).is_dir():
-        folder = folder / name
-    paths = []
-    for part in ("train", "t10k"):
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-            raw, zipped = folder / f"{part}-{kind}", folder / f"{part}-{kind}.gz"
-            if not raw.is_file() and not zipped.is_file():
-                expected = f"{raw.name} or {zipped.name} in {folder}"
-                raise FileNotFoundError(
-                    f"images: expected {expected}, but got neither; {remedy}"
-                )
-            paths.append(raw if raw.is_file() else zipped)
+    paths = find(name, root=root, who="images")
     train, test = _idx_part(name, *paths[:2]), _idx_part(name, *paths[2:])
     if train.shape != test.shape:
         expected = f"images of {train.shape} pixels, as in {paths[0].name},"

@@ -1,7 +1,6 @@
 """The image sets: digits, faces, and those in a folder of idx files."""
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -82,43 +81,6 @@ def test_faces_are_those_of_scikit_image():
     assert_close(test.images(), faces[70:], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("environment", [False, True])
-@pytest.mark.parametrize("inside", ["", "mnist"])
-def test_where_the_folder_may_be(inside, environment, tmp_path, monkeypatch):
-    arrays = write_set(tmp_path / inside)
-    if environment:
-        monkeypatch.setenv("AELAB_DATA", str(tmp_path))
-    train, _ = data.images("mnist", root=None if environment else str(tmp_path))
-    assert train.y.tolist() == arrays[1].tolist()
-
-
-def test_root_comes_before_the_environment(tmp_path, monkeypatch):
-    write_set(tmp_path / "here", n=(6, 4))
-    write_set(tmp_path / "there", n=(5, 3))
-    monkeypatch.setenv("AELAB_DATA", str(tmp_path / "there"))
-    assert len(data.images("mnist", root=tmp_path / "here")[0]) == 6
-
-
-def test_the_subfolder_comes_before_the_folder(tmp_path):
-    # Rejects: Fashion-MNIST read where MNIST lies in a subfolder of its own.
-    write_set(tmp_path, n=(6, 4))
-    write_set(tmp_path / "mnist", n=(5, 3))
-    assert len(data.images("mnist", root=tmp_path)[0]) == 5
-    assert len(data.images("fashion_mnist", root=tmp_path)[0]) == 6
-
-
-def test_raw_comes_before_gzip(tmp_path):
-    write_set(tmp_path)
-    (tmp_path / f"{FILES[0]}.gz").write_bytes(b"never opened")
-    assert len(data.images("mnist", root=tmp_path)[0]) == 6
-
-
-def test_home_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    write_set(tmp_path / "idx")
-    assert len(data.images("mnist", root="~/idx")[0]) == 6
-
-
 def test_chosen(monkeypatch):
     assert data.chosen() == "digits"
     assert data.chosen("faces") == "faces"
@@ -187,42 +149,6 @@ def test_files_that_disagree(case, tmp_path):
         data.images("mnist", root=tmp_path)
     sentence = f"images: expected {expected} in {path}, but got {got}; {remedy}"
     assert str(caught.value) == sentence
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_missing_file(file, tmp_path):
-    write_set(tmp_path / "mnist")
-    (tmp_path / "mnist" / file).unlink()
-    with pytest.raises(FileNotFoundError) as caught:
-        data.images("mnist", root=tmp_path)
-    assert str(caught.value) == (
-        f"images: expected {file} or {file}.gz in {tmp_path / 'mnist'}, but got "
-        "neither; put the four idx files of mnist into one folder, and name that "
-        "folder by root= or by the environment variable AELAB_DATA"
-    )
-
-
-def test_missing_folder(tmp_path):
-    nowhere = tmp_path / "nowhere"
-    message = re.escape(f"{FILES[0]}.gz in {nowhere}, but got neither")
-    with pytest.raises(FileNotFoundError, match=message):
-        data.images("fashion_mnist", root=nowhere)
-
-
-def test_a_relative_folder_is_named_in_full(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    message = re.escape(f"in {tmp_path / 'here'}, but got neither")
-    with pytest.raises(FileNotFoundError, match=message):
-        data.images("mnist", root="here")
-
-
-@pytest.mark.parametrize("environment", [None, ""])
-def test_no_folder(environment, monkeypatch):
-    if environment is not None:
-        monkeypatch.setenv("AELAB_DATA", environment)
-    message = "^images: expected a folder with the files of mnist, but got none; put "
-    with pytest.raises(FileNotFoundError, match=message):
-        data.images("mnist")
 
 
 KNOWN = "to be one of digits, faces, mnist, fashion_mnist, but got 'minst'$"
