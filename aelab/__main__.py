@@ -1,214 +1,80 @@
-"""The command line: ``python -m aelab doctor`` tells what works on this machine."""
+"""The command line: ``python -m aelab doctor``, ``data list``, ``data fetch NAME``."""
 
 import argparse
-import importlib.util
-import os
-import platform
-import shutil
 import sys
-import sysconfig
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
 
-PYTHON = (3, 11)
-TORCH = (2, 11)
+from aelab.doctor import doctor
+
+WITH_LIBRARY = {"digits": "scikit-learn", "faces": "scikit-image", "corpus": "Python"}
 
 
-class Finding(NamedTuple):
-    """One line of the doctor's report.
-
-    ``ok`` is None for what the course can do without.
-    """
-
-    ok: bool | None
-    text: str
-    remedy: str = ""
-
-
-def python() -> Iterator[Finding]:
-    """Look at the interpreter."""
-    version = platform.python_version()
-    yield Finding(
-        sys.version_info >= PYTHON,
-        f"Python {version} in {sys.prefix}",
-        "install Python 3.11 or newer, and make .venv again with it",
-    )
-
-
-def torch_() -> Iterator[Finding]:
-    """Look at PyTorch."""
-    try:
-        import torch
-    except ImportError as error:
-        yield Finding(False, f"torch cannot be imported: {error}", "pip install torch")
-        return
-    release = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    yield Finding(
-        release >= TORCH,
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"CPU capability {torch.backends.cpu.get_cpu_capability()}",
-        "pip install 'torch>=2.11'",
-    )
-
-
-def extension() -> Iterator[Finding]:
-    """Load the extension as a lecture would, and compare it with the plain op."""
-    from aelab import extension
-
-    off = extension.mode() == "off"
-    if off or importlib.util.find_spec("aelab._C") is None:
-        required = extension.mode() == "require"
-        why = "switched off by AELAB_EXTENSION" if off else "not built"
-        yield Finding(
-            False if required else None,
-            f"extension {why}: reparam_kl runs in plain PyTorch, several times slower",
-            "unset AELAB_EXTENSION" if off else extension.BUILD,
-        )
-        return
-    import torch
-
-    from aelab import ops
-
-    assert ops._C is not None, "find_spec found it, and off was ruled out"
-    error = _difference("cpu")
-    yield Finding(
-        error < 1e-5,
-        f"extension loaded: one path for every {platform.machine()} CPU, "
-        f"{ops._C.count_threads()} threads, {error:.0e} off plain PyTorch",
-        extension.BUILD,
-    )
-    compiled = extension.cuda_compiled()
-    if not compiled:
-        yield Finding(None, "CUDA not compiled in; GPU tensors take the plain op")
-    elif not torch.cuda.is_available():
-        yield Finding(None, f"CUDA {compiled} compiled in, not run: no GPU here")
-    else:
-        error = _difference("cuda")
-        name = torch.cuda.get_device_name()
-        yield Finding(
-            error < 1e-5, f"CUDA {compiled} run on {name}, off by {error:.0e}"
-        )
-
-
-def _difference(device: str) -> float:
-    """Return the largest difference of the op from its plain twin, eps given."""
-    import torch
-
-    from aelab import ops
-
-    mu, logvar, eps = torch.randn(3, 100, 33, device=device)
-    pairs = zip(
-        ops.reparam_kl(mu, logvar, eps),
-        ops.reparam_kl_reference(mu, logvar, eps),
-        strict=True,
-    )
-    return max(((a - b).abs() / (1 + b.abs())).max().item() for a, b in pairs)
-
-
-def compiler() -> Iterator[Finding]:
-    """Look for what building the extension needs, and nothing else does."""
-    names = (os.environ.get("CXX", "c++"), "g++", "clang++")
-    found = next(filter(None, map(shutil.which, names)), None)
-    header = Path(sysconfig.get_path("include"), "Python.h").is_file()
-    yield Finding(
-        True if found and header else None,
-        f"to build the extension: C++ compiler {found or 'not found'}, Python.h "
-        f"{'found' if header else 'not found'}",
-        "Debian: apt install g++ python3-dev; macOS: xcode-select --install",
-    )
-    tools = {"scikit_build_core", "pybind11", "cmake", "ninja", "setuptools_scm"}
-    missing = sorted(tool for tool in tools if importlib.util.find_spec(tool) is None)
-    yield Finding(
-        None if missing else True,
-        f"to build the extension: Python's {' '.join(missing) or 'build tools'} "
-        f"{'not found' if missing else 'found'}",
-        f"pip install {' '.join(missing)}",
-    )
-
-
-def data_sets() -> Iterator[Finding]:
-    """Load every image set that is here."""
-    from aelab import data
-
-    folder = os.environ.get("AELAB_DATA")
-    for name in data.IMAGE_SETS:
-        offline = name in ("digits", "faces")
-        try:
-            train, test = data.images(name)
-        except (OSError, ValueError) as error:
-            bad = True if offline else isinstance(error, ValueError)
-            yield Finding(False if bad else None, f"data set {name}: {error}")
-        else:
-            where = "" if offline else f", from {folder}"
-            yield Finding(True, f"data set {name}: {len(train)} + {len(test)}{where}")
-
-
-def jupyter() -> Iterator[Finding]:
-    """Start the kernel that the lectures name, and ask which Python it runs."""
-    if importlib.util.find_spec("ipykernel") is None:
-        yield Finding(None, "Jupyter not installed", "pip install 'aelab[lectures]'")
-        return
-    from jupyter_client.manager import KernelManager
-
-    replies: list[str] = []
-    manager = KernelManager(kernel_name="python3", transport="ipc")
-    try:
-        manager.start_kernel()
-        client = manager.blocking_client()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        client.execute_interactive(
-            "import sys; print(sys.prefix)",
-            timeout=60,
-            output_hook=lambda m: replies.append(m["content"].get("text", "")),
-        )
-        client.stop_channels()
-    except Exception as error:  # whatever a foreign kernel does, the doctor reports
-        replies.append(f"{type(error).__name__}: {error}")
-    finally:
-        if manager.has_kernel:
-            manager.shutdown_kernel(now=True)
-    answer = "".join(replies).strip()
-    yield Finding(
-        answer == sys.prefix,
-        f"Jupyter kernel python3 runs in {answer}",
-        f"{sys.executable} -m ipykernel install --sys-prefix",
-    )
-
-
-EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
-    python,
-    torch_,
-    extension,
-    compiler,
-    data_sets,
-    jupyter,
-]
-
-
-def doctor() -> int:
-    """Print one line a finding, and the remedy under what is not well.
+def list_sets() -> int:
+    """Print what data are here, where, and how large.
 
     Returns
     -------
     int
-        0 if the lectures can run, else 1.
+        0, the exit status.
     """
-    marks = {True: "[OK]  ", False: "[FAIL]", None: "[--]  "}
-    failed = False
-    for examine in EXAMINATIONS:
-        try:
-            findings = list(examine())
-        except Exception as error:  # an examination that breaks is a finding
-            findings = [Finding(False, f"{examine.__name__}: {error}")]
-        for ok, text, remedy in findings:
-            print(marks[ok], text)
-            if not ok and remedy:
-                print(" " * 7 + f"remedy: {remedy}")
-            failed = failed or ok is False
-    print("\nThe lectures can run." if not failed else "\nMend what is marked [FAIL].")
-    return int(failed)
+    from aelab import data
+
+    for name in (*data.IMAGE_SETS, *data.TEXTS):
+        if name in WITH_LIBRARY:
+            print(f"{name:16} comes with {WITH_LIBRARY[name]}")
+        elif paths := data.stored(name):
+            size = sum(path.stat().st_size for path in paths)
+            print(f"{name:16} {_megabytes(size)} in {paths[0].parent}")
+        else:
+            size = sum(file.size for file in data.SOURCES[name].files)
+            print(f"{name:16} not here; {_megabytes(size)} to download")
+    print(f"\nDownloads go to {data.cache_folder()}: python -m aelab data fetch NAME")
+    return 0
+
+
+def fetch(name: str) -> int:
+    """Download a set, with one line for each file.
+
+    Parameters
+    ----------
+    name : str
+        One of ``data.SOURCES``.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if it cannot be had, 130 if it was interrupted.
+    """
+    from aelab import data
+
+    try:
+        paths = data.fetch(name, report=show if sys.stderr.isatty() else None)
+    except OSError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+    for path in paths:
+        print(f"{path} ({_megabytes(path.stat().st_size)})")
+    return 0
+
+
+def show(name: str, here: int, size: int) -> None:
+    """Draw the progress of a file over the same line of the terminal.
+
+    Parameters
+    ----------
+    name : str
+        The file.
+    here, size : int
+        The bytes that are here, and those of all of it.
+    """
+    line = f"\r{name}: {here / size:4.0%} of {_megabytes(size)}"
+    print(line, end="\n" if here == size else "", file=sys.stderr, flush=True)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -224,11 +90,20 @@ def main(arguments: list[str] | None = None) -> int:
     int
         The exit status.
     """
+    from aelab import data
+
     parser = argparse.ArgumentParser(prog="python -m aelab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="say what works on this machine, and what not")
-    parser.parse_args(arguments)
-    return doctor()
+    sets = commands.add_parser("data", help="list the data sets, or download one")
+    actions = sets.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="say what is here, where, and how large")
+    fetching = actions.add_parser("fetch", help="download a set, once")
+    fetching.add_argument("name", choices=tuple(data.SOURCES))
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "doctor":
+        return doctor()
+    return list_sets() if chosen.action == "list" else fetch(chosen.name)
 
 
 if __name__ == "__main__":

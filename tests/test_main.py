@@ -1,106 +1,143 @@
-"""The doctor: what it says where all is well, and where something is broken."""
+"""The command line: what it prints, where, and its exit status."""
 
-import json
-import re
+import hashlib
+import io
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-import torch
 
-from aelab import extension, ops
+from aelab import __main__, data
 from aelab.__main__ import main
+from aelab.data.sources import File, Source
+
+PLAY = b"ACT I. A room.\n" * 9000
 
 
-def examine(capsys) -> tuple[int, str]:
-    status = main(["doctor"])
-    return status, capsys.readouterr().out
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
-# Shape and dtype
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """An empty folder for downloads."""
+    monkeypatch.setenv("AELAB_DATA", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
-def test_every_line_is_marked_and_the_last_one_is_the_verdict(capsys):
-    status, report = examine(capsys)
-    *findings, _, verdict = report.splitlines()
-    for line in findings:
-        assert re.match(r"\[(OK|FAIL|--)\] |       remedy: ", line)
-    assert status == 0
-    assert verdict == "The lectures can run."
+@pytest.fixture(autouse=True)
+def mirror(monkeypatch, tmp_path):
+    """A folder in the place of the mirrors, with a short play."""
+    folder = tmp_path / "mirror" / "tinyshakespeare"
+    folder.mkdir(parents=True)
+    (folder / "tinyshakespeare.txt").write_bytes(PLAY)
+    file = File("tinyshakespeare.txt", len(PLAY), hashlib.sha256(PLAY).hexdigest())
+    monkeypatch.setitem(data.SOURCES, "tinyshakespeare", Source((file,), ()))
+    monkeypatch.setenv("AELAB_MIRROR", folder.parent.as_uri())
+    return folder
 
 
 # Value against an outside oracle
 
 
-def test_it_tells_what_is_here(capsys):
-    _, report = examine(capsys)
-    assert f"[OK]   Python {sys.version.split()[0]} in {sys.prefix}" in report
-    assert f"[OK]   torch {torch.__version__}" in report
-    assert "[OK]   data set digits: 1297 + 500" in report
-    assert f"[OK]   Jupyter kernel python3 runs in {sys.prefix}" in report
+def test_list(capsys, cache):
+    # Rejects: sizes of nothing, the folder of another set.
+    assert main(["data", "list"]) == 0
+    assert capsys.readouterr().out == (
+        "digits           comes with scikit-learn\n"
+        "faces            comes with scikit-image\n"
+        "mnist            not here; 11.6 MB to download\n"
+        "fashion_mnist    not here; 30.9 MB to download\n"
+        "corpus           comes with Python\n"
+        "tinyshakespeare  not here; 0.1 MB to download\n"
+        f"\nDownloads go to {cache}: python -m aelab data fetch NAME\n"
+    )
+    folder = cache / "tinyshakespeare"
+    folder.mkdir(parents=True)
+    (folder / "tinyshakespeare.txt").write_bytes(bytes(1234))
+    main(["data", "list"])
+    line = f"tinyshakespeare  1234 bytes in {folder}\n"
+    assert line in capsys.readouterr().out
 
 
-@pytest.mark.skipif(ops._C is None, reason="runs without the extension")
-def test_it_runs_the_extension(capsys):
-    _, report = examine(capsys)
-    assert re.search(r"\[OK\]   extension loaded: .* off plain PyTorch", report)
-    assert "CUDA" in report
+def test_fetch(capsys, cache):
+    path = cache / "tinyshakespeare" / "tinyshakespeare.txt"
+    for _ in range(2):
+        assert main(["data", "fetch", "tinyshakespeare"]) == 0
+        said = capsys.readouterr()
+        assert said.out == f"{path} (0.1 MB)\n"
+        assert said.err == ""  # no terminal, no progress
+        assert path.read_bytes() == PLAY
+    main(["data", "list"])
+    assert f"tinyshakespeare  0.1 MB in {path.parent}\n" in capsys.readouterr().out
+
+
+def test_the_doctor_is_called(monkeypatch):
+    monkeypatch.setattr(__main__, "doctor", lambda: 7)
+    assert main(["doctor"]) == 7
+
+
+def test_in_a_process_of_its_own():
+    done = subprocess.run(
+        [sys.executable, "-m", "aelab", "data", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("digits")
+    assert done.stderr == ""
 
 
 # Property
 
 
-def test_what_is_off_or_missing_is_no_failure(capsys, monkeypatch):
-    monkeypatch.setenv("AELAB_EXTENSION", "off")
-    monkeypatch.setenv("PATH", "")
-    status, report = examine(capsys)
-    assert status == 0
-    assert "[--]   extension switched off by AELAB_EXTENSION" in report
-    assert "remedy: unset AELAB_EXTENSION" in report
-    assert "[--]   to build the extension: C++ compiler not found" in report
-    assert "remedy: Debian: apt install g++ python3-dev" in report
+def test_progress_stays_on_one_line(monkeypatch):
+    # Rejects: a line for each step, a bar that is never finished.
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["data", "fetch", "tinyshakespeare"]) == 0
+    name = "\rtinyshakespeare.txt"
+    expected = [f"{name}: {share} of 0.1 MB" for share in (" 49%", " 97%", "100%")]
+    assert terminal.getvalue() == "".join(expected) + "\n"
 
 
 # Error
 
 
-def test_a_missing_extension_fails_where_it_is_required(capsys, monkeypatch):
-    monkeypatch.setenv("AELAB_EXTENSION", "require")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    status, report = examine(capsys)
-    assert status == 1
-    assert "[FAIL] extension not built" in report
-    assert f"remedy: {extension.BUILD}" in report
-    assert "[--]   Jupyter not installed" in report
-    assert "remedy: pip install cmake ninja pybind11" in report
-    assert "Mend what is marked [FAIL]." in report
+def test_what_cannot_be_had(capsys, mirror, cache, monkeypatch):
+    # Rejects: a traceback, exit status 0, a message among the results.
+    monkeypatch.setattr("aelab.data.download.sleep", lambda seconds: None)
+    (mirror / "tinyshakespeare.txt").unlink()
+    assert main(["data", "fetch", "tinyshakespeare"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("\nfetch: expected tinyshakespeare.txt of 135000 bytes")
+    assert not Path(cache, "tinyshakespeare", "tinyshakespeare.txt").exists()
 
 
-def test_a_wrong_mode_is_a_finding_and_the_rest_is_examined(capsys, monkeypatch):
-    monkeypatch.setenv("AELAB_EXTENSION", "perhaps")
-    status, report = examine(capsys)
-    assert status == 1
-    assert "[FAIL] extension: AELAB_EXTENSION: expected one of auto" in report
-    assert "[OK]   data set faces" in report
+def test_an_interruption(capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "fetch", interrupt)
+    assert main(["data", "fetch", "mnist"]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
 
 
-def test_a_malformed_data_set_fails(capsys, monkeypatch, tmp_path):
-    for name in ("train-images-idx3", "train-labels-idx1"):
-        (tmp_path / f"{name}-ubyte").write_bytes(b"")
-    for name in ("t10k-images-idx3", "t10k-labels-idx1"):
-        (tmp_path / f"{name}-ubyte").write_bytes(b"")
-    monkeypatch.setenv("AELAB_DATA", str(tmp_path))
-    status, report = examine(capsys)
-    assert status == 1
-    assert re.search(r"\[FAIL\] data set mnist: .*train-\w+-idx\d-ubyte", report)
-
-
-def test_a_foreign_kernel_under_the_name_python3_fails(capsys, monkeypatch, tmp_path):
-    kernel = tmp_path / "kernels" / "python3"
-    kernel.mkdir(parents=True)
-    spec = {"argv": ["false"], "display_name": "foreign", "language": "python"}
-    (kernel / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    status, report = examine(capsys)
-    assert status == 1
-    assert "[FAIL] Jupyter kernel python3 runs in RuntimeError: Kernel died" in report
-    assert "remedy: " in report
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: command"),
+        (["data"], "required: action"),
+        (["data", "fetch"], "required: name"),
+        (["data", "fetch", "digits"], "invalid choice: 'digits'"),
+    ],
+)
+def test_bad_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
