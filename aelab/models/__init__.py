@@ -1,5 +1,6 @@
 """The models, one file a lecture: from x to x_hat, and nothing but forward maths."""
 
+from aelab.models.autoencoder import Autoencoder
 from aelab.models.pca import PCA
 
-__all__ = ["PCA"]
+__all__ = ["PCA", "Autoencoder"]

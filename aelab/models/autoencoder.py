@@ -1,0 +1,280 @@
+"""The autoencoder: PCA's network, bent and stacked (lecture 02)."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+}
+Pair = tuple[int, int]
+
+
+class AutoencoderOutput(NamedTuple):
+    """What a forward pass gives: the reconstruction, the code, and the last layer."""
+
+    x_hat: Tensor  # (batch, input_dim)
+    z: Tensor  # (batch, latent_dim)
+    logits: Tensor  # (batch, input_dim): x_hat before the output activation
+
+
+class Autoencoder(nn.Module):
+    """An encoder down to a bottleneck, and its mirror image as decoder.
+
+    Parameters
+    ----------
+    input_dim : int
+        Length d of a row. Images come as flattened rows, also for convolutions.
+    latent_dim : int
+        Length k of the code. It may exceed d.
+    hidden_dim : int or sequence of int
+        Widths of the encoder's hidden layers; the decoder has them in reverse order.
+        With ``()`` and the identity everywhere, this is PCA's network.
+    channels : sequence of int
+        Channels of convolutions before the hidden layers, if any. Each has a kernel of
+        3 x 3 pixels and halves height and width, rounding up.
+    shape : tuple of int, optional
+        Height and width of the images for the convolutions. Default: square.
+    activation : str
+        After each hidden layer: one of ``ACTIVATIONS``.
+    code_activation, output_activation : str
+        After the last layer of the encoder, and of the decoder.
+    bias : bool
+        Whether the layers have biases.
+    tied : bool
+        Whether the decoder's weights are the encoder's, transposed. Its biases are its
+        own all the same.
+    residual : int
+        How many residual blocks, x + W2 f(W1 x + b1) + b2, follow each hidden layer.
+
+    Attributes
+    ----------
+    encoder, decoder : torch.nn.Sequential
+        The layers; `decoder` ends before the output activation.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is too small, `shape` does not fit, or an activation is unknown.
+
+    Notes
+    -----
+    The first weights come from torch's global generator, as for every layer of torch:
+    ``torch.manual_seed`` right before makes a model reproducible.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        latent_dim: int,
+        hidden_dim: int | Sequence[int] = 128,
+        *,
+        channels: Sequence[int] = (),
+        shape: tuple[int, int] | None = None,
+        activation: str = "relu",
+        code_activation: str = "identity",
+        output_activation: str = "identity",
+        bias: bool = True,
+        tied: bool = False,
+        residual: int = 0,
+    ) -> None:
+        super().__init__()
+        hidden = [hidden_dim] if isinstance(hidden_dim, int) else list(hidden_dim)
+        _check_sizes("input_dim", [input_dim], 1)
+        _check_sizes("latent_dim", [latent_dim], 1)
+        _check_sizes("hidden_dim", hidden, 1)
+        _check_sizes("channels", channels, 1)
+        _check_sizes("residual", [residual], 0)
+        f = _activation("activation", activation)
+        self.input_dim = input_dim
+        self.latent_dim = latent_dim
+
+        # Each layer beside its mirror image: read the right column upwards.
+        pairs: list[tuple[nn.Module, nn.Module]] = []
+
+        def add(layer: nn.Module, even: Pair = (0, 0)) -> None:
+            pairs.append((layer, _mirror(layer, tied, even)))
+
+        width = input_dim
+        if channels:
+            height, breadth = _image_shape(input_dim, shape)
+            pairs.append((nn.Unflatten(1, (1, height, breadth)), nn.Flatten()))
+            for before, after in pairwise([1, *channels]):
+                conv = partial(nn.Conv2d, after, after, 3, padding=1, bias=bias)
+                even = (1 - height % 2, 1 - breadth % 2)  # what halving forgets
+                add(nn.Conv2d(before, after, 3, stride=2, padding=1, bias=bias), even)
+                add(f())
+                for _ in range(residual):
+                    add(_Residual(conv(), f(), conv()))
+                height, breadth = (height + 1) // 2, (breadth + 1) // 2
+            stack = (channels[-1], height, breadth)
+            pairs.append((nn.Flatten(), nn.Unflatten(1, stack)))
+            width = math.prod(stack)
+        for before, after in pairwise([width, *hidden]):
+            dense = partial(nn.Linear, after, after, bias)
+            add(nn.Linear(before, after, bias))
+            add(f())
+            for _ in range(residual):
+                add(_Residual(dense(), f(), dense()))
+        add(nn.Linear(hidden[-1] if hidden else width, latent_dim, bias))
+
+        code = _activation("code_activation", code_activation)()
+        self.encoder = nn.Sequential(*(left for left, _ in pairs), code)
+        self.decoder = nn.Sequential(*(right for _, right in pairs[::-1]))
+        self.output = _activation("output_activation", output_activation)()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the codes of some rows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, input_dim)
+
+        Returns
+        -------
+        z : Tensor of shape (batch, latent_dim)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is not a floating-point matrix of that width.
+        """
+        _check_rows("encode", "x", x, self.input_dim)
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the reconstructions that some codes stand for.
+
+        Parameters
+        ----------
+        z : Tensor of shape (batch, latent_dim)
+
+        Returns
+        -------
+        x_hat : Tensor of shape (batch, input_dim)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `z` is not a floating-point matrix of that width.
+        """
+        _check_rows("decode", "z", z, self.latent_dim)
+        return self.output(self.decoder(z))
+
+    def forward(self, x: Tensor) -> AutoencoderOutput:
+        """Encode and decode.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, input_dim)
+
+        Returns
+        -------
+        AutoencoderOutput
+            `x_hat`, `z`, and `logits`, which `x_hat` was made from by the output
+            activation: without one, the two are the same.
+        """
+        z = self.encode(x)
+        logits = self.decoder(z)
+        return AutoencoderOutput(self.output(logits), z, logits)
+
+
+class _Residual(nn.Module):
+    def __init__(self, *branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(*branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class _Transposed(nn.Module):
+    """A layer backwards: its weight, shared and transposed, and a bias of its own."""
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, output_padding: Pair) -> None:
+        super().__init__()
+        # A tuple, since a module in an attribute would be registered here once more.
+        self.shared = (layer,)
+        self.output_padding = output_padding
+        size = layer.weight.shape[1]
+        self.bias = None if layer.bias is None else nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        (layer,) = self.shared
+        if isinstance(layer, nn.Linear):
+            return F.linear(x, layer.weight.T, self.bias)
+        return F.conv_transpose2d(
+            x, layer.weight, self.bias, layer.stride, 1, self.output_padding
+        )
+
+
+def _mirror(layer: nn.Module, tied: bool, even: Pair = (0, 0)) -> nn.Module:
+    if isinstance(layer, _Residual):
+        return _Residual(*(_mirror(inner, tied) for inner in reversed(layer.branch)))
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        if tied:
+            return _Transposed(layer, even)
+        bias = layer.bias is not None
+        if isinstance(layer, nn.Linear):
+            return nn.Linear(layer.out_features, layer.in_features, bias)
+        back = partial(nn.ConvTranspose2d, kernel_size=3, padding=1, bias=bias)
+        channels = layer.out_channels, layer.in_channels
+        return back(*channels, stride=layer.stride[0], output_padding=even)
+    return type(layer)()  # an activation
+
+
+def _activation(name: str, value: str) -> type[nn.Module]:
+    if value not in ACTIVATIONS:
+        raise ValueError(
+            f"Autoencoder: expected {name} to be one of {', '.join(ACTIVATIONS)}, "
+            f"but got {value!r}"
+        )
+    return ACTIVATIONS[value]
+
+
+def _image_shape(input_dim: int, shape: Pair | None) -> Pair:
+    side = math.isqrt(input_dim)
+    height, width = shape or (side, side)
+    if height * width != input_dim:
+        raise ValueError(
+            f"Autoencoder: expected shape (height, width) with height * width = "
+            f"{input_dim}, but got {(height, width)}; pass shape= of the images"
+        )
+    return height, width
+
+
+def _check_sizes(name: str, sizes: Sequence[int], least: int) -> None:
+    for size in sizes:
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(
+                f"Autoencoder: expected {name} to be an integer, but got {size!r}"
+            )
+        if size < least:
+            raise ValueError(f"Autoencoder: expected {name} >= {least}, but got {size}")
+
+
+def _check_rows(method: str, name: str, rows: Tensor, width: int) -> None:
+    if not isinstance(rows, Tensor) or not rows.is_floating_point():
+        got = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
+        raise TypeError(
+            f"Autoencoder.{method}: expected {name} to be a floating-point tensor, but "
+            f"got {got}; convert it with torch.as_tensor({name}, dtype=torch.float32)"
+        )
+    if rows.ndim != 2 or rows.shape[1] != width:
+        raise ValueError(
+            f"Autoencoder.{method}: expected {name} of shape (batch, {width}), but got "
+            f"{tuple(rows.shape)}; pass one example a row, images by flatten(1)"
+        )

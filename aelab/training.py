@@ -1,0 +1,292 @@
+"""The one training loop of the course. It knows no model and no loss by name."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from aelab import checkpoint as checkpoints
+from aelab.progress import Bar
+
+Objective = Callable[[nn.Module, Tensor, Generator], dict[str, Tensor]]
+
+
+@dataclass
+class History:
+    """What training saw: the mean of every term in every epoch.
+
+    Attributes
+    ----------
+    train : dict of list of float
+        Term -> one mean an epoch over the training set, taken while the parameters
+        were moving.
+    validation : dict of list of float
+        Term -> one mean an epoch over the held-out set, taken at the epoch's end.
+    interrupted : bool
+        Whether the keyboard ended training early.
+    """
+
+    train: dict[str, list[float]] = field(default_factory=dict)
+    validation: dict[str, list[float]] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.train.get("loss", []))
+
+    def __repr__(self) -> str:
+        parts = [f"History: {len(self)} epochs"] + ["interrupted"] * self.interrupted
+        for name, means in (("train", self.train), ("validation", self.validation)):
+            if means:
+                parts.append(f"{name} loss {means['loss'][-1]:.4g}")
+        return ", ".join(parts)
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    train: Any,
+    *,
+    epochs: int,
+    batch_size: int | None = 64,
+    lr: float | Callable[[int], float] = 1e-3,
+    seed: int = 0,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    validation: Any = None,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> History:
+    """Minimise an objective by gradient descent on shuffled minibatches.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Trained in place, and left in evaluation mode. Its first parameters are the
+        caller's affair: ``torch.manual_seed`` before making it.
+    objective : callable
+        ``(model, x, generator) -> dict of Tensor of shape (batch,)``; the mean of the
+        term ``loss`` is minimised.
+    train : Tensor of shape (n, ...), or an object with such an ``x``
+        The training set, one example a row, on the model's device.
+    epochs : int
+        How often to go through it.
+    batch_size : int, optional
+        Examples a step; an epoch's last batch takes what is left. None: all at once.
+    lr : float or callable
+        Learning rate, or a function of the epoch, counted from 0, that gives it.
+    seed : int
+        Of the one generator that draws each epoch's order and whatever the objective
+        draws. torch's global generators are not touched.
+    optimizer : callable
+        ``(parameters, lr=...) -> torch.optim.Optimizer``.
+    validation : as ``train``, optional
+        A held-out set, evaluated after each epoch.
+    progress : bool
+        Whether to show a bar.
+    checkpoint : path, optional
+        A file to write after each epoch, whole or not at all: parameters, the states
+        of optimizer and generator, history. It replaces an older one.
+    resume : bool
+        Whether to go on from the checkpoint until there are `epochs` in all. On the
+        CPU the parameters are then those of one run, bit for bit.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError
+        If the model is no module, or the data are no tensor.
+    ValueError
+        If the data are empty, an argument is out of range, a term is not of shape
+        (batch,), or the checkpoint is malformed or of another run.
+    FloatingPointError
+        If the loss is infinite or NaN. The model keeps its parameters from before
+        that batch.
+    FileNotFoundError
+        If there is no checkpoint to resume, or no folder for one.
+
+    Notes
+    -----
+    Ctrl-C, or a notebook's stop button, ends training and not the program: the model
+    keeps what it has learnt, and the history of the whole epochs is returned.
+    """
+    x = _rows("fit", model, train)
+    held_out = None if validation is None else _rows("fit", model, validation)
+    size = len(x) if batch_size is None else batch_size
+    _check_count("fit", "epochs", epochs)
+    _check_count("fit", "batch_size", size)
+    generator = Generator(x.device).manual_seed(seed)
+    rate = lr if callable(lr) else lambda _: lr
+    descent = optimizer(model.parameters(), lr=rate(0))
+    history = History()
+    parts = (model, descent, generator)
+    settings = {"examples": len(x), "batch_size": size, "seed": seed}
+    path = None if checkpoint is None else Path(checkpoint)
+    if resume and path is None:
+        raise ValueError("fit: expected checkpoint= to resume from, but got None")
+    if path is not None and not path.parent.is_dir():
+        raise FileNotFoundError(f"fit: expected a folder {path.parent}, but got none")
+    if resume and path is not None:
+        about = checkpoints.load(path, parts, settings)
+        history = History(about["train"], about["validation"])
+
+    batches = math.ceil(len(x) / size)
+    model.train()
+    descent.zero_grad()
+    try:
+        with Bar(epochs * batches, visible=progress) as bar:
+            for epoch in range(len(history), epochs):
+                for group in descent.param_groups:
+                    group["lr"] = rate(epoch)
+                sums: dict[str, float] = {}
+                order = torch.randperm(len(x), generator=generator, device=x.device)
+                for batch, index in enumerate(order.split(size)):
+                    terms = objective(model, x[index], generator)
+                    loss = _add_means("fit", sums, terms, len(index))
+                    if not math.isfinite(loss.item()):
+                        raise _not_finite(loss, epoch, batch)
+                    loss.backward()
+                    descent.step()
+                    descent.zero_grad()
+                    bar.update(epoch * batches + batch + 1)
+                if held_out is not None:
+                    means = evaluate(model, objective, held_out, seed=seed)
+                    _append(history.validation, means)
+                _append(history.train, {k: total / len(x) for k, total in sums.items()})
+                loss_now = history.train["loss"][-1]
+                bar.label = f"epoch {epoch + 1} of {epochs}, loss {loss_now:.4g}"
+                if path is not None:
+                    about = {"train": history.train, "validation": history.validation}
+                    checkpoints.save(path, parts, settings | about)
+    except KeyboardInterrupt:
+        history.interrupted = True
+        print(
+            f"fit: interrupted after {len(history)} of {epochs} epochs; the model "
+            "keeps what it has learnt"
+        )
+    finally:
+        descent.zero_grad()
+        model.eval()
+    return history
+
+
+def evaluate(
+    model: nn.Module,
+    objective: Objective,
+    x: Any,
+    *,
+    batch_size: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Return the mean of every term of an objective over a set, without learning.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Put into evaluation mode meanwhile.
+    objective : callable
+        As for :func:`fit`.
+    x : Tensor of shape (n, ...), or an object with such an ``x``
+    batch_size : int
+        Examples at a time; changes nothing but memory and the order of random draws.
+    seed : int
+        Of the generator that the objective gets: the same noise at every call.
+
+    Returns
+    -------
+    dict of float
+        Term -> mean over the n examples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`fit`.
+    """
+    x = _rows("evaluate", model, x)
+    _check_count("evaluate", "batch_size", batch_size)
+    generator = Generator(x.device).manual_seed(seed)
+    sums: dict[str, float] = {}
+    mode = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for rows in x.split(batch_size):
+                terms = objective(model, rows, generator)
+                _add_means("evaluate", sums, terms, len(rows))
+    finally:
+        model.train(mode)
+    return {name: total / len(x) for name, total in sums.items()}
+
+
+def _add_means(
+    who: str, sums: dict[str, float], terms: dict[str, Tensor], n: int
+) -> Tensor:
+    """Add every term's sum over the batch to `sums`, and return the loss's mean."""
+    if not isinstance(terms, dict) or "loss" not in terms:
+        got = list(terms) if isinstance(terms, dict) else type(terms).__name__
+        raise TypeError(
+            f"{who}: expected the objective to return a dict of terms with the key "
+            f"loss, but got {got}"
+        )
+    for name, term in terms.items():
+        if term.shape != (n,):
+            raise ValueError(
+                f"{who}: expected term {name} of shape (batch,) = ({n},), but got "
+                f"{tuple(term.shape)}; sum over the features, and leave the mean over "
+                "the batch to training"
+            )
+        sums[name] = sums.get(name, 0.0) + term.detach().sum().item()
+    return terms["loss"].mean()
+
+
+def _append(curves: dict[str, list[float]], means: dict[str, float]) -> None:
+    for name, mean in means.items():
+        curves.setdefault(name, []).append(mean)
+
+
+def _not_finite(loss: Tensor, epoch: int, batch: int) -> FloatingPointError:
+    return FloatingPointError(
+        f"fit: expected a finite loss, but got {loss.item()} in epoch {epoch + 1}, "
+        f"batch {batch + 1}; look for NaN in the data, or lower lr; the model has its "
+        "parameters from before that batch"
+    )
+
+
+def _rows(who: str, model: nn.Module, data: Any) -> Tensor:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"{who}: expected model to be a torch.nn.Module, but got "
+            f"{type(model).__name__}"
+        )
+    x = getattr(data, "x", data)
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{who}: expected a Tensor, or an object with one as x, but got "
+            f"{type(data).__name__}; convert it with torch.as_tensor"
+        )
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(
+            f"{who}: expected data of shape (n, ...) with n >= 1, one example a row, "
+            f"but got {tuple(x.shape)}"
+        )
+    devices = {p.device for p in model.parameters()}
+    if devices and devices != {x.device}:
+        names = ", ".join(sorted(map(str, devices)))
+        raise ValueError(
+            f"{who}: expected model and data on one device, but got {names} and "
+            f"{x.device}; move one with .to(...)"
+        )
+    return x
+
+
+def _check_count(who: str, name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{who}: expected {name} to be an integer, but got {value!r}")
+    if value < 1:
+        raise ValueError(f"{who}: expected {name} >= 1, but got {value}")
