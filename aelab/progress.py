@@ -87,9 +87,9 @@ class _Notebook:
         self._handle: Any = display({}, raw=True, display_id=True)
 
     def draw(self, share: float, text: str) -> None:
-        text = html.escape(text)
-        bar = f'<progress value="{share:.3f}" max="1" aria-label="{text}"></progress>'
-        data = {"text/html": f"{bar} {text}", "text/plain": f"{share:.0%} {text}"}
+        label = html.escape(text)
+        bar = f'<progress value="{share:.3f}" max="1" aria-label="{label}"></progress>'
+        data = {"text/html": f"{bar} {label}", "text/plain": f"{share:.0%} {text}"}
         self._handle.update(data, raw=True)
 
     def wipe(self) -> None:
