@@ -1,10 +1,9 @@
 # Every target sets up .venv by itself, and does again only what is out of date.
-# PYTHON makes .venv, TORCH_INDEX is one more place to look for torch, JOBS processes
-# test, and AELAB_EXTENSION is auto, require or off.
+# PYTHON makes .venv, TORCH_INDEX is one more place for torch, JOBS processes test.
 PYTHON ?= python3
 TORCH_INDEX ?=
 JOBS ?= 2
-MODE := $(or $(AELAB_EXTENSION),auto)
+MODE := $(or $(AELAB_EXTENSION),auto)# or require, or off
 BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 LAB := .venv/share/jupyter/lab/settings
@@ -12,7 +11,7 @@ NEWS := '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 PYTEST := PYTHONWARNINGS=error::RuntimeWarning,error::FutureWarning \
   $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 
-.PHONY: help lectures lab test test-matrix check store clean
+.PHONY: help lectures lab test test-matrix check bench store clean
 help:           ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/\t/' | expand -t 16
 
@@ -29,10 +28,13 @@ test-matrix: .venv/.aelab-$(MODE)  ## op and lectures in three corners of machin
 	AELAB_EXTENSION=off $(PYTEST) $(OP) lectures
 
 check: .venv/.packages  ## style and types: ruff, clang-format, mypy
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu
 	$(BIN)/mypy
+
+bench: .venv/.aelab-$(MODE)  ## time one epoch of training beside other trainers
+	[ -d build/peers ] || $(PIP) install -t build/peers --no-deps -r benchmarks/requirements.txt
+	PYTHONPATH=build/peers $(BIN)/python benchmarks/bench_training.py
 
 lab: .venv/.aelab-$(MODE)  ## open JupyterLab on the first lecture
 	$(BIN)/jupyter lab --ip 127.0.0.1 $(firstword $(wildcard lectures/*.ipynb))
@@ -45,8 +47,7 @@ clean:          ## remove all that the other targets made
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 .venv/.packages: constraints.txt
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' \
-	  || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11)' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PIP) install --requirement constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	mkdir -p $(LAB) && echo $(NEWS) > $(LAB)/overrides.json
@@ -55,6 +56,5 @@ clean:          ## remove all that the other targets made
 # The package itself, editable. One stamp a mode, so that a change of mode builds anew.
 .venv/.aelab-$(MODE): .venv/.packages pyproject.toml $(wildcard csrc/*)
 	rm -f .venv/.aelab-*
-	AELAB_EXTENSION=$(MODE) $(PIP) install --no-build-isolation --no-deps --editable .
-	AELAB_EXTENSION=$(MODE) $(BIN)/python -c 'import aelab.ops'
-	touch $@
+	export AELAB_EXTENSION=$(MODE); $(PIP) install --no-build-isolation --no-deps -e . \
+	  && $(BIN)/python -c 'import aelab.ops' && touch $@

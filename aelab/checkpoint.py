@@ -34,8 +34,7 @@ def save(path: Path, parts: Parts, about: dict[str, Any]) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, entries in optimizer.state_dict()["state"].items():
         for name, value in entries.items():
-            if value is not None:
-                tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
+            tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
     tensors["generator"] = generator.get_state()
     # Clones, since the format holds no memory that two tensors share.
     tensors = {name: value.clone().contiguous() for name, value in tensors.items()}

@@ -48,6 +48,11 @@ class History:
                 parts.append(f"{name} loss {means['loss'][-1]:.4g}")
         return ", ".join(parts)
 
+    def _append(self, train: dict[str, float], validation: dict[str, float]) -> None:
+        for curves, means in ((self.train, train), (self.validation, validation)):
+            for name, mean in means.items():
+                curves.setdefault(name, []).append(mean)
+
 
 def fit(
     model: nn.Module,
@@ -79,7 +84,7 @@ def fit(
     epochs : int
         How often to go through it.
     batch_size : int, optional
-        Examples a step; an epoch's last batch takes what is left. None: all at once.
+        Examples a step; an epoch's last batch takes what is left. None: all.
     lr : float or callable
         Learning rate, or a function of the epoch, counted from 0, that gives it.
     seed : int
@@ -92,11 +97,10 @@ def fit(
     progress : bool
         Whether to show a bar.
     checkpoint : path, optional
-        A file to write after each epoch, whole or not at all: parameters, the states
-        of optimizer and generator, history. It replaces an older one.
+        A file to write after each epoch. It replaces an older one.
     resume : bool
-        Whether to go on from the checkpoint until there are `epochs` in all. On the
-        CPU the parameters are then those of one run, bit for bit.
+        Whether to go on from the checkpoint until there are `epochs` in all: on the
+        CPU with the parameters of one run, bit for bit.
 
     Returns
     -------
@@ -104,14 +108,11 @@ def fit(
 
     Raises
     ------
-    TypeError
-        If the model is no module, or the data are no tensor.
-    ValueError
-        If the data are empty, an argument is out of range, a term is not of shape
-        (batch,), or the checkpoint is malformed or of another run.
+    TypeError, ValueError
+        If the data are no tensor or empty, an argument is out of range, a term is not
+        of shape (batch,), or the checkpoint is of another run.
     FloatingPointError
-        If the loss is infinite or NaN. The model keeps its parameters from before
-        that batch.
+        If the loss is infinite or NaN; the model is then as before that batch.
     FileNotFoundError
         If there is no checkpoint to resume, or no folder for one.
 
@@ -132,11 +133,11 @@ def fit(
     parts = (model, descent, generator)
     settings = {"examples": len(x), "batch_size": size, "seed": seed}
     path = None if checkpoint is None else Path(checkpoint)
-    if resume and path is None:
-        raise ValueError("fit: expected checkpoint= to resume from, but got None")
     if path is not None and not path.parent.is_dir():
         raise FileNotFoundError(f"fit: expected a folder {path.parent}, but got none")
-    if resume and path is not None:
+    if resume:
+        if path is None:
+            raise ValueError("fit: expected checkpoint= to resume from, but got none")
         about = checkpoints.load(path, parts, settings)
         history = History(about["train"], about["validation"])
 
@@ -154,17 +155,21 @@ def fit(
                     terms = objective(model, x[index], generator)
                     loss = _add_up("fit", sums, terms, len(index))
                     if not math.isfinite(loss.item()):
-                        raise _not_finite(loss, epoch, batch)
+                        raise FloatingPointError(
+                            f"fit: expected a finite loss, but got {loss.item()} in "
+                            f"epoch {epoch + 1}, batch {batch + 1}; look for NaN in "
+                            "the data, or lower lr; the model is as before that batch"
+                        )
                     loss.backward()
                     descent.step()
                     descent.zero_grad()
                     bar.update(epoch * batches + batch + 1)
+                means = {name: total / len(x) for name, total in sums.items()}
+                unseen = {}
                 if held_out is not None:
-                    means = evaluate(model, objective, held_out, seed=seed)
-                    _append(history.validation, means)
-                _append(history.train, {k: total / len(x) for k, total in sums.items()})
-                loss_now = history.train["loss"][-1]
-                bar.label = f"epoch {epoch + 1} of {epochs}, loss {loss_now:.4g}"
+                    unseen = evaluate(model, objective, held_out, seed=seed)
+                history._append(means, unseen)
+                bar.label = f"{epoch + 1} of {epochs} epochs, loss {means['loss']:.4g}"
                 if path is not None:
                     about = {"train": history.train, "validation": history.validation}
                     checkpoints.save(path, parts, settings | about)
@@ -192,13 +197,10 @@ def evaluate(
 
     Parameters
     ----------
-    model : torch.nn.Module
-        Put into evaluation mode meanwhile.
-    objective : callable
-        As for :func:`fit`.
-    x : Tensor of shape (n, ...), or an object with such an ``x``
+    model, objective, x
+        As for :func:`fit`; the model is in evaluation mode meanwhile.
     batch_size : int
-        Examples at a time; changes nothing but memory and the order of random draws.
+        Examples at a time: a matter of memory.
     seed : int
         Of the generator that the objective gets: the same noise at every call.
 
@@ -207,10 +209,6 @@ def evaluate(
     dict of float
         Term -> mean over the n examples.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As for :func:`fit`.
     """
     x = _rows("evaluate", model, x)
     _check_count("evaluate", "batch_size", batch_size)
@@ -252,42 +250,18 @@ def _add_up(
     return loss
 
 
-def _append(curves: dict[str, list[float]], means: dict[str, float]) -> None:
-    for name, mean in means.items():
-        curves.setdefault(name, []).append(mean)
-
-
-def _not_finite(loss: Tensor, epoch: int, batch: int) -> FloatingPointError:
-    return FloatingPointError(
-        f"fit: expected a finite loss, but got {loss.item()} in epoch {epoch + 1}, "
-        f"batch {batch + 1}; look for NaN in the data, or lower lr; the model has its "
-        "parameters from before that batch"
-    )
-
-
 def _rows(who: str, model: nn.Module, data: Any) -> Tensor:
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"{who}: expected model to be a torch.nn.Module, but got "
-            f"{type(model).__name__}"
-        )
     x = getattr(data, "x", data)
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{who}: expected a Tensor, or an object with one as x, but got "
-            f"{type(data).__name__}; convert it with torch.as_tensor"
-        )
+    for name, value, kind in (("model", model, nn.Module), ("data", x, Tensor)):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{who}: expected {name} to be a torch {kind.__name__}, but got "
+                f"{type(value).__name__}"
+            )
     if x.ndim < 2 or len(x) == 0:
         raise ValueError(
             f"{who}: expected data of shape (n, ...) with n >= 1, one example a row, "
             f"but got {tuple(x.shape)}"
-        )
-    devices = {p.device for p in model.parameters()}
-    if devices and devices != {x.device}:
-        names = ", ".join(sorted(map(str, devices)))
-        raise ValueError(
-            f"{who}: expected model and data on one device, but got {names} and "
-            f"{x.device}; move one with .to(...)"
         )
     return x
 

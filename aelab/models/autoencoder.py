@@ -41,7 +41,7 @@ class Autoencoder(nn.Module):
     hidden_dim : int or sequence of int
         Widths of the encoder's hidden layers; the decoder has them in reverse order.
         With ``()`` and the identity everywhere, this is PCA's network.
-    channels : sequence of int
+    channels : int or sequence of int
         Channels of convolutions before the hidden layers, if any. Each has a kernel of
         3 x 3 pixels and halves height and width, rounding up.
     shape : tuple of int, optional
@@ -66,9 +66,10 @@ class Autoencoder(nn.Module):
     Raises
     ------
     TypeError
-        If a size is not an integer.
+        If a size is not an integer; by the methods, if rows are not floating-point.
     ValueError
-        If a size is too small, `shape` does not fit, or an activation is unknown.
+        If a size is too small, `shape` does not fit, or an activation is unknown; by
+        the methods, if rows are of another width.
 
     Notes
     -----
@@ -82,7 +83,7 @@ class Autoencoder(nn.Module):
         latent_dim: int,
         hidden_dim: int | Sequence[int] = 128,
         *,
-        channels: Sequence[int] = (),
+        channels: int | Sequence[int] = (),
         shape: tuple[int, int] | None = None,
         activation: str = "relu",
         code_activation: str = "identity",
@@ -92,15 +93,12 @@ class Autoencoder(nn.Module):
         residual: int = 0,
     ) -> None:
         super().__init__()
-        hidden = [hidden_dim] if isinstance(hidden_dim, int) else list(hidden_dim)
-        _check_sizes("input_dim", [input_dim], 1)
-        _check_sizes("latent_dim", [latent_dim], 1)
-        _check_sizes("hidden_dim", hidden, 1)
-        _check_sizes("channels", channels, 1)
-        _check_sizes("residual", [residual], 0)
+        (self.input_dim,) = _sizes("input_dim", [input_dim])
+        (self.latent_dim,) = _sizes("latent_dim", [latent_dim])
+        hidden = _sizes("hidden_dim", hidden_dim)
+        channels = _sizes("channels", channels)
+        _sizes("residual", [residual], least=0)
         f = _activation("activation", activation)
-        self.input_dim = input_dim
-        self.latent_dim = latent_dim
 
         # Each layer beside its mirror image: read the right column upwards.
         pairs: list[tuple[nn.Module, nn.Module]] = []
@@ -146,11 +144,6 @@ class Autoencoder(nn.Module):
         Returns
         -------
         z : Tensor of shape (batch, latent_dim)
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` is not a floating-point matrix of that width.
         """
         _check_rows("encode", "x", x, self.input_dim)
         return self.encoder(x)
@@ -165,11 +158,6 @@ class Autoencoder(nn.Module):
         Returns
         -------
         x_hat : Tensor of shape (batch, input_dim)
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `z` is not a floating-point matrix of that width.
         """
         _check_rows("decode", "z", z, self.latent_dim)
         return self.output(self.decoder(z))
@@ -184,21 +172,16 @@ class Autoencoder(nn.Module):
         Returns
         -------
         AutoencoderOutput
-            `x_hat`, `z`, and `logits`, which `x_hat` was made from by the output
-            activation: without one, the two are the same.
+            `x_hat`, `z`, and `logits`: `x_hat` before the output activation.
         """
         z = self.encode(x)
         logits = self.decoder(z)
         return AutoencoderOutput(self.output(logits), z, logits)
 
 
-class _Residual(nn.Module):
-    def __init__(self, *branch: nn.Module) -> None:
-        super().__init__()
-        self.branch = nn.Sequential(*branch)
-
+class _Residual(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        return x + super().forward(x)
 
 
 class _Transposed(nn.Module):
@@ -223,7 +206,7 @@ class _Transposed(nn.Module):
 
 def _mirror(layer: nn.Module, tied: bool, even: Pair = (0, 0)) -> nn.Module:
     if isinstance(layer, _Residual):
-        return _Residual(*(_mirror(inner, tied) for inner in reversed(layer.branch)))
+        return _Residual(*(_mirror(inner, tied) for inner in reversed(layer)))
     if isinstance(layer, nn.Linear | nn.Conv2d):
         if tied:
             return _Transposed(layer, even)
@@ -256,7 +239,8 @@ def _image_shape(input_dim: int, shape: Pair | None) -> Pair:
     return height, width
 
 
-def _check_sizes(name: str, sizes: Sequence[int], least: int) -> None:
+def _sizes(name: str, value: int | Sequence[int], least: int = 1) -> list[int]:
+    sizes = list(value) if isinstance(value, Sequence) else [value]
     for size in sizes:
         if not isinstance(size, int) or isinstance(size, bool):
             raise TypeError(
@@ -264,6 +248,7 @@ def _check_sizes(name: str, sizes: Sequence[int], least: int) -> None:
             )
         if size < least:
             raise ValueError(f"Autoencoder: expected {name} >= {least}, but got {size}")
+    return sizes
 
 
 def _check_rows(method: str, name: str, rows: Tensor, width: int) -> None:

@@ -156,8 +156,8 @@ def test_without_activations_the_network_is_linear(seed, scale):
 def test_a_residual_block_with_zero_weights_changes_nothing():
     model, x = make(hidden_dim=32, residual=1).double(), draw(3, 64).double()
     for block in (model.encoder[2], model.decoder[1]):
-        nn.init.zeros_(block.branch[2].weight)
-        nn.init.zeros_(block.branch[2].bias)
+        nn.init.zeros_(block[2].weight)
+        nn.init.zeros_(block[2].bias)
     bare = nn.Sequential(*model.encoder[:2], *model.encoder[3:])
     bare.extend([model.decoder[0], *model.decoder[2:]])
     assert torch.equal(model(x).x_hat, bare(x))
