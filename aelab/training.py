@@ -13,9 +13,9 @@ from torch import Generator, Tensor, nn
 from aelab import checkpoint as checkpoints
 from aelab.progress import Bar
 
-Objective = Callable[[nn.Module, Tensor, Generator], dict[str, Tensor]]
-# Fused: one kernel for all parameters. On small networks Adam's own arithmetic,
-# parameter by parameter, would take longer than forward and backward pass together.
+Terms = dict[str, Tensor]
+Objective = Callable[[nn.Module, Tensor, Generator], Terms]
+# Fused, one kernel for all parameters: else Adam takes longer than both passes.
 ADAM = partial(torch.optim.Adam, fused=True)
 
 
@@ -26,10 +26,9 @@ class History:
     Attributes
     ----------
     train : dict of list of float
-        Term -> one mean an epoch over the training set, taken while the parameters
-        were moving.
+        Term -> one mean an epoch, taken while the parameters were moving.
     validation : dict of list of float
-        Term -> one mean an epoch over the held-out set, taken at the epoch's end.
+        Term -> one mean an epoch over the held-out set, taken at its end.
     interrupted : bool
         Whether the keyboard ended training early.
     """
@@ -108,18 +107,16 @@ def fit(
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, FileNotFoundError
         If the data are no tensor or empty, an argument is out of range, a term is not
-        of shape (batch,), or the checkpoint is of another run.
+        of shape (batch,), or the checkpoint is missing or of another run.
     FloatingPointError
         If the loss is infinite or NaN; the model is then as before that batch.
-    FileNotFoundError
-        If there is no checkpoint to resume, or no folder for one.
 
     Notes
     -----
-    Ctrl-C, or a notebook's stop button, ends training and not the program: the model
-    keeps what it has learnt, and the history of the whole epochs is returned.
+    Ctrl-C ends training, not the program: the model keeps what it has learnt, and the
+    history of the whole epochs is returned.
     """
     x = _rows("fit", model, train)
     held_out = None if validation is None else _rows("fit", model, validation)
@@ -140,7 +137,6 @@ def fit(
             raise ValueError("fit: expected checkpoint= to resume from, but got none")
         about = checkpoints.load(path, parts, settings)
         history = History(about["train"], about["validation"])
-
     batches = math.ceil(len(x) / size)
     model.train()
     descent.zero_grad()
@@ -171,14 +167,11 @@ def fit(
                 history._append(means, unseen)
                 bar.label = f"{epoch + 1} of {epochs} epochs, loss {means['loss']:.4g}"
                 if path is not None:
-                    about = {"train": history.train, "validation": history.validation}
-                    checkpoints.save(path, parts, settings | about)
+                    checkpoints.save(path, parts, settings | vars(history))
     except KeyboardInterrupt:
         history.interrupted = True
-        print(
-            f"fit: interrupted after {len(history)} of {epochs} epochs; the model "
-            "keeps what it has learnt"
-        )
+        done = f"{len(history)} of {epochs} epochs"
+        print(f"fit: interrupted after {done}; the model keeps what it has learnt")
     finally:
         descent.zero_grad()
         model.eval()
@@ -226,16 +219,11 @@ def evaluate(
     return {name: total / len(x) for name, total in sums.items()}
 
 
-def _add_up(
-    who: str, sums: dict[str, float], terms: dict[str, Tensor], n: int
-) -> Tensor:
+def _add_up(who: str, sums: dict[str, float], terms: Terms, n: int) -> Tensor:
     """Add each term's sum over the batch to `sums`, and return the mean loss."""
     if not isinstance(terms, dict) or "loss" not in terms:
         got = list(terms) if isinstance(terms, dict) else type(terms).__name__
-        raise TypeError(
-            f"{who}: expected the objective to return a dict of terms with the key "
-            f"loss, but got {got}"
-        )
+        raise TypeError(f"{who}: expected a dict of terms with loss, but got {got}")
     for name, term in terms.items():
         if term.shape != (n,):
             raise ValueError(
@@ -243,11 +231,10 @@ def _add_up(
                 f"{tuple(term.shape)}; sum over the features, and leave the mean over "
                 "the batch to training"
             )
-        mean = term.mean()
+    means = {name: term.mean() for name, term in terms.items()}
+    for name, mean in means.items():
         sums[name] = sums.get(name, 0.0) + n * mean.item()
-        if name == "loss":
-            loss = mean
-    return loss
+    return means["loss"]
 
 
 def _rows(who: str, model: nn.Module, data: Any) -> Tensor:

@@ -37,7 +37,7 @@ def digits() -> Tensor:
     return data.images("digits")[0].x
 
 
-def large(n: int = 60_000) -> Tensor:
+def large(n: int) -> Tensor:
     """Return the digits enlarged to 28 x 28, each many times with noise of its own."""
     generator = torch.Generator().manual_seed(0)
     small = data.images("digits")[0].images()[:, None]  # (1297, 1, 8, 8)
@@ -198,7 +198,8 @@ def quiet() -> None:
 def main() -> None:
     """Compare on small and on larger images."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5, help="digits: 4 times these")
+    parser.add_argument("--images", type=int, default=60_000, help="of 28 x 28")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     quiet()
@@ -206,12 +207,14 @@ def main() -> None:
         f"torch {torch.__version__}, one thread, Autoencoder with "
         "128 hidden units and 8 latent ones, squared error, fused Adam"
     )
-    for name, x in (("digits, 1,297 x 64", digits()), ("60,000 x 784", large())):
+    sets = {"digits": digits(), "larger images": large(arguments.images)}
+    for name, x in sets.items():
         for batch_size in (64, 256):
-            rounds = arguments.rounds * (4 if len(x) < 2000 else 1)
+            rounds = arguments.rounds * (4 if name == "digits" else 1)
             with contextlib.redirect_stderr(io.StringIO()):
                 seconds = compare(x, batch_size, rounds)
-            report(f"one epoch of {name}, batches of {batch_size}", seconds)
+            size = f"{len(x):,} x {x.shape[1]}"
+            report(f"one epoch of {name}, {size}, batches of {batch_size}", seconds)
 
 
 if __name__ == "__main__":

@@ -326,8 +326,8 @@ def test_bad_arguments_are_named(error, message, options, tmp_path):
 @pytest.mark.parametrize(
     ("error", "message", "terms"),
     [
-        (TypeError, "a dict of terms with the key loss, but got Tensor", lambda e: e),
-        (TypeError, "the key loss, but got ['nll']", lambda e: {"nll": e}),
+        (TypeError, "a dict of terms with loss, but got Tensor", lambda e: e),
+        (TypeError, "with loss, but got ['nll']", lambda e: {"nll": e}),
         (ValueError, "of shape (batch,) = (16,), but got (); sum over the features",
          lambda e: {"loss": e.mean()}),
         (ValueError, "term kl of shape (batch,) = (16,), but got (16, 1)",
@@ -339,7 +339,7 @@ def test_bad_objectives_are_named(error, message, terms):
     def objective(model, x, generator):
         return terms(plain(model, x, generator)["loss"])
 
-    with pytest.raises(error, match=re.escape("fit: expected")) as caught:
+    with pytest.raises(error, match="fit: expected") as caught:
         fit(objective=objective)
     assert message in str(caught.value)
 

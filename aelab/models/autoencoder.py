@@ -15,7 +15,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
-    "elu": nn.ELU,
     "gelu": nn.GELU,
 }
 Pair = tuple[int, int]
@@ -40,10 +39,10 @@ class Autoencoder(nn.Module):
         Length k of the code. It may exceed d.
     hidden_dim : int or sequence of int
         Widths of the encoder's hidden layers; the decoder has them in reverse order.
-        With ``()`` and the identity everywhere, this is PCA's network.
+        With ``()`` and the identity, this is PCA's network.
     channels : int or sequence of int
-        Channels of convolutions before the hidden layers, if any. Each has a kernel of
-        3 x 3 pixels and halves height and width, rounding up.
+        Channels of convolutions before the hidden layers, if any: 3 x 3 kernels that
+        halve height and width, rounding up.
     shape : tuple of int, optional
         Height and width of the images for the convolutions. Default: square.
     activation : str
@@ -53,10 +52,9 @@ class Autoencoder(nn.Module):
     bias : bool
         Whether the layers have biases.
     tied : bool
-        Whether the decoder's weights are the encoder's, transposed. Its biases are its
-        own all the same.
+        Whether the decoder's weights are the encoder's, transposed; not so biases.
     residual : int
-        How many residual blocks, x + W2 f(W1 x + b1) + b2, follow each hidden layer.
+        Number of residual blocks x + W2 f(W1 x + b1) + b2 after each hidden layer.
 
     Attributes
     ----------
@@ -129,8 +127,8 @@ class Autoencoder(nn.Module):
                 add(_Residual(dense(), f(), dense()))
         add(nn.Linear(hidden[-1] if hidden else width, latent_dim, bias))
 
-        code = _activation("code_activation", code_activation)()
-        self.encoder = nn.Sequential(*(left for left, _ in pairs), code)
+        last = _activation("code_activation", code_activation)()
+        self.encoder = nn.Sequential(*(left for left, _ in pairs), last)
         self.decoder = nn.Sequential(*(right for _, right in pairs[::-1]))
         self.output = _activation("output_activation", output_activation)()
 
@@ -229,12 +227,11 @@ def _activation(name: str, value: str) -> type[nn.Module]:
 
 
 def _image_shape(input_dim: int, shape: Pair | None) -> Pair:
-    side = math.isqrt(input_dim)
-    height, width = shape or (side, side)
+    height, width = shape or 2 * (math.isqrt(input_dim),)
     if height * width != input_dim:
         raise ValueError(
-            f"Autoencoder: expected shape (height, width) with height * width = "
-            f"{input_dim}, but got {(height, width)}; pass shape= of the images"
+            f"Autoencoder: expected shape with height * width = {input_dim}, but got "
+            f"{(height, width)}; pass shape=(height, width) of the images"
         )
     return height, width
 
@@ -243,9 +240,7 @@ def _sizes(name: str, value: int | Sequence[int], least: int = 1) -> list[int]:
     sizes = list(value) if isinstance(value, Sequence) else [value]
     for size in sizes:
         if not isinstance(size, int) or isinstance(size, bool):
-            raise TypeError(
-                f"Autoencoder: expected {name} to be an integer, but got {size!r}"
-            )
+            raise TypeError(f"Autoencoder: expected integer {name}, but got {size!r}")
         if size < least:
             raise ValueError(f"Autoencoder: expected {name} >= {least}, but got {size}")
     return sizes

@@ -203,12 +203,12 @@ def test_output_activation_stands_between_logits_and_x_hat():
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [
-        (TypeError, "input_dim to be an integer, but got 6.4", {"input_dim": 6.4}),
+        (TypeError, "expected integer input_dim, but got 6.4", {"input_dim": 6.4}),
         (ValueError, "expected latent_dim >= 1, but got 0", {"latent_dim": 0}),
         (ValueError, "expected hidden_dim >= 1, but got -3", {"hidden_dim": (8, -3)}),
-        (TypeError, "channels to be an integer, but got '8'", {"channels": "8"}),
-        (TypeError, "residual to be an integer, but got True", {"residual": True}),
-        (ValueError, "one of identity, relu, sigmoid, tanh, elu, gelu, but got 'rule'",
+        (TypeError, "expected integer channels, but got '8'", {"channels": "8"}),
+        (TypeError, "expected integer residual, but got True", {"residual": True}),
+        (ValueError, "one of identity, relu, sigmoid, tanh, gelu, but got 'rule'",
          {"activation": "rule"}),
         (ValueError, "expected code_activation to be", {"code_activation": "softmax"}),
         (ValueError, "expected output_activation to be", {"output_activation": None}),
