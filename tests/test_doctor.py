@@ -152,7 +152,11 @@ def test_a_damaged_text_fails(capsys, cache):
 def test_a_foreign_kernel_under_the_name_python3_fails(capsys, monkeypatch, tmp_path):
     kernel = tmp_path / "kernels" / "python3"
     kernel.mkdir(parents=True)
-    spec = {"argv": ["false"], "display_name": "foreign", "language": "python"}
+    spec = {
+        "argv": [sys.executable, "-c", "raise SystemExit(1)"],
+        "display_name": "foreign",
+        "language": "python",
+    }
     (kernel / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     status, report = examine(capsys)
