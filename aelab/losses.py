@@ -31,7 +31,8 @@ def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (batch,)
-        d times the mean squared error of each row.
+        d times the mean squared error of each row, in squared units of `x`. Its mean
+        over the batch is Eq. (1.2) of lecture 01.
 
     Raises
     ------

@@ -7,36 +7,6 @@ import torch
 from torch import Tensor
 
 
-def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Return the squared error of each example, summed over its features.
-
-    Parameters
-    ----------
-    x, x_hat : Tensor of shape (batch, d)
-        Data and reconstruction.
-
-    Returns
-    -------
-    Tensor of shape (batch,)
-        In squared units of `x`; its mean over the batch is Eq. (1.2) of lecture 01.
-
-    Raises
-    ------
-    TypeError
-        If one of the two is not a floating-point tensor.
-    ValueError
-        If the shapes differ: nothing is broadcast.
-    """
-    _check_floats("squared_error", x=x, x_hat=x_hat)
-    if x.ndim != 2 or x.shape != x_hat.shape:
-        raise ValueError(
-            "squared_error: expected x and x_hat of one shape (batch, d), but got "
-            f"{tuple(x.shape)} and {tuple(x_hat.shape)}; nothing is broadcast: use "
-            "expand_as to compare with a single row"
-        )
-    return (x - x_hat).square().sum(dim=1)
-
-
 def subspace_sine(a: Tensor, b: Tensor) -> float:
     """Return the sine of the largest angle between two subspaces.
 

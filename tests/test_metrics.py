@@ -11,7 +11,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.testing import assert_close
 
 from aelab import metrics
 
@@ -32,14 +31,7 @@ def classes(n=300, m=200, seed=0):
 # Shape and dtype
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("n", "d"), [(5, 3), (1, 1), (0, 4)])
-def test_squared_error_has_one_number_an_example(n, d, dtype):
-    error = metrics.squared_error(normal(n, d, dtype=dtype), normal(n, d, dtype=dtype))
-    assert (tuple(error.shape), error.dtype) == ((n,), dtype)
-
-
-def test_the_others_are_plain_floats():
+def test_all_are_plain_floats():
     assert type(metrics.subspace_sine(normal(2, 5), normal(2, 5, seed=1))) is float
     assert type(metrics.knn_accuracy(*classes())) is float
     assert type(metrics.probe_accuracy(*classes())) is float
@@ -53,14 +45,6 @@ def test_float32_codes_are_accepted():
 
 
 # Value against an outside oracle
-
-
-def test_squared_error_by_hand():
-    x, x_hat = (
-        torch.tensor([[1.0, 2.0], [0.0, 0.0]]),
-        torch.tensor([[0.0, 4.0], [0.0, 0.0]]),
-    )
-    assert metrics.squared_error(x, x_hat).tolist() == [5.0, 0.0]
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -113,12 +97,6 @@ def test_subspace_sine_sees_the_subspace_and_not_its_basis(k, d, seed):
     assert metrics.subspace_sine(mix @ a, a) < 1e-7
 
 
-def test_squared_error_is_zero_only_for_equal_rows():
-    x = normal(4, 3)
-    assert_close(metrics.squared_error(x, x), torch.zeros(4, dtype=x.dtype))
-    assert (metrics.squared_error(x, x + 1e-3) > 0).all()
-
-
 def test_knn_and_probe_see_separate_classes_and_are_lost_without():
     _, y_train, _, y = classes()
     apart = 20 * torch.nn.functional.one_hot(y_train).double()
@@ -137,28 +115,8 @@ def test_knn_does_not_mind_a_label_that_training_has_not():
 # Error
 
 
-@pytest.mark.parametrize(
-    ("x", "x_hat", "error", "message"),
-    [
-        (
-            (4, 3),
-            (4, 2),
-            ValueError,
-            r"got \(4, 3\) and \(4, 2\); nothing is broadcast",
-        ),
-        ((4, 3), (3,), ValueError, r"got \(4, 3\) and \(3,\)"),
-        ((4,), (4,), ValueError, r"one shape \(batch, d\), but got \(4,\) and \(4,\)"),
-    ],
-)
-def test_squared_error_of_two_shapes(x, x_hat, error, message):
-    with pytest.raises(error, match=message):
-        metrics.squared_error(normal(*x), normal(*x_hat))
-
-
 def test_what_is_no_floating_point_tensor():
     whole = torch.ones(2, 2, dtype=torch.int64)
-    with pytest.raises(TypeError, match="expected x_hat to be a floating-point tensor"):
-        metrics.squared_error(normal(2, 2), whole)
     with pytest.raises(TypeError, match=r"expected a to be .* but got list"):
         metrics.subspace_sine([[1.0, 2.0]], normal(1, 2))
     with pytest.raises(TypeError, match=r"expected z to be .* but got torch.int64"):
