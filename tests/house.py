@@ -131,6 +131,8 @@ OTHER_TESTS = {
     "tests/test_lectures.py": "the rules of the lectures as texts",
     "tests/test_csrc.py": "the sources of csrc/, as files and as a built library",
     "tests/test_ops_mutants.py": "the table of wrong answers that test_ops rejects",
+    "tests/test_ops_fuzz.py": "100,000 random calls of the op, right and wrong",
+    "tests/test_ops_processes.py": "the op among threads, processes, copies and files",
     "tests/test_training_mutants.py": "the same for losses and the training loop",
 }
 
