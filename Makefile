@@ -1,5 +1,5 @@
-# Every target sets up .venv by itself, and does again only what is out of date.
-# PYTHON makes .venv, TORCH_INDEX is one more place for torch, JOBS processes test.
+# Every target sets up .venv by itself. PYTHON makes it, TORCH_INDEX is one more
+# place for torch, JOBS processes test.
 PYTHON ?= python3
 TORCH_INDEX ?=
 JOBS ?= 2
@@ -11,6 +11,8 @@ NEWS := '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 PYTEST := PYTHONWARNINGS=error::RuntimeWarning,error::FutureWarning \
   $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 
+# Threads that wait asleep, else two programs on two cores are ten times slower:
+lectures lab test test-matrix store: export OMP_WAIT_POLICY = PASSIVE
 .PHONY: help lectures lab test test-matrix check bench store clean
 help:           ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/\t/' | expand -t 16
@@ -20,7 +22,6 @@ lectures: .venv/.aelab-$(MODE)  ## execute every lecture into build/lectures/
 
 test: .venv/.aelab-$(MODE) check  ## style, unit tests, and the lectures under nbval
 	$(PYTEST) --cov=aelab tests lectures
-
 OP := tests/test_ops.py tests/test_ops_mutants.py
 test-matrix: .venv/.aelab-$(MODE)  ## op and lectures in three corners of machines
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default $(PYTEST) $(OP) lectures
@@ -52,7 +53,6 @@ clean:          ## remove all that the other targets made
 	$(PIP) install --requirement constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	mkdir -p $(LAB) && echo $(NEWS) > $(LAB)/overrides.json
 	touch $@
-
 # The package itself, editable. One stamp a mode, so that a change of mode builds anew.
 .venv/.aelab-$(MODE): .venv/.packages pyproject.toml $(wildcard csrc/*)
 	rm -f .venv/.aelab-*
