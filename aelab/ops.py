@@ -135,11 +135,13 @@ def _noise(like: Tensor, seed: Tensor) -> Tensor:
         c2, c3 = product0 >> 32 & low ^ c3 ^ key1, product0 & low
         key0, key1 = key0 + 0x9E3779B9 & low, key1 + 0xBB67AE85 & low
     words = torch.stack([c0, c1, c2, c3], dim=-1).reshape(-1, 2)
-    u = ((words[:, 0] >> 1).float() + 0.5) * 2.0**-31
-    quadrant, rest = words[:, 1] >> 30, (words[:, 1] & 0x3FFFFFFF) - 2**29
-    angle = (torch.pi / 2) * (quadrant + rest.double() / 2**30)
-    radius = torch.sqrt(-2 * torch.log(u.double()))
-    pairs = radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    u = (words[:, 0] >> 1 | 1).float().double() * 2.0**-31
+    place = (words[:, 1] << 2 & low) - (words[:, 1] >> 29 & 1) * 2**32  # signed
+    angle = (torch.pi / 4) * place.double() / 2**31
+    sine, cosine = angle.sin(), angle.cos() * (1 - 2 * (words[:, 1] >> 31))
+    swap = (words[:, 1] >> 30 & 1).bool()
+    pair = torch.stack([sine.where(swap, cosine), cosine.where(swap, sine)], dim=-1)
+    pairs = torch.sqrt(-2 * torch.log(u))[:, None] * pair
     return pairs.reshape(-1)[: like.numel()].reshape(like.shape).float()
 
 

@@ -37,6 +37,7 @@ struct Format<float> {
   static constexpr float smallest = -104.5f, largest = 89.0f;
   static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
   static constexpr int terms = 8;
+  static constexpr int64_t factorial = 40320;  // 8!
 };
 
 template <>
@@ -49,6 +50,7 @@ struct Format<double> {
   static constexpr double ln2_high = 0.69314718036912382;
   static constexpr double ln2_low = 1.9082149292705877e-10;
   static constexpr int terms = 14;
+  static constexpr int64_t factorial = 87178291200;  // 14!
 };
 
 // 2^k for the integer k, as long as the result is a normal number.
@@ -80,12 +82,14 @@ AELAB_DEVICE Exponential<T> exponential(T x) {
   k -= zero;
   const T r = (inside - steps * F::ln2_high) - steps * F::ln2_low;
 
-  // exp(r) - 1 - r = r^2 / 2 (1 + r / 3 (1 + r / 4 (...)))
-  T series = 1;
+  // exp(r) - 1 - r = r^2 (1/2! + r (1/3! + r (1/4! + ...)))
+  int64_t factorial = F::factorial;
+  T series = T(1) / T(factorial);
   for (int n = F::terms; n > 2; --n) {
-    series = 1 + series * r * (T(1) / n);
+    factorial /= n;
+    series = series * r + T(1) / T(factorial);
   }
-  const T excess = r * r / 2 * series;
+  const T excess = r * r * series;
   const T expm1 = r + excess;
 
   // 2^k in two factors, each of them a normal number.

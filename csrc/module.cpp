@@ -1,6 +1,7 @@
 // The table of contents of csrc: the ops' schemas, and the Python module.
 // Every device's file registers its own kernels in its last lines.
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <c10/util/Exception.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -94,5 +95,6 @@ PYBIND11_MODULE(_C, module) {
   module.def("noise_words", group_words, py::arg("key"), py::arg("offset"),
              py::arg("group"));
   module.def("count_threads", count_threads);
+  module.def("cpu_capability", at::get_cpu_capability);
   module.attr("pybind11_version_hex") = PYBIND11_VERSION_HEX;
 }

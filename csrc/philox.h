@@ -29,83 +29,82 @@ struct Words {
   uint32_t w[4];
 };
 
+// Each round multiplies by the first two, and then adds the others to the key.
+constexpr uint32_t kMultiply0 = 0xD2511F53, kMultiply1 = 0xCD9E8D57;
+constexpr uint32_t kAdd0 = 0x9E3779B9;  // the golden ratio
+constexpr uint32_t kAdd1 = 0xBB67AE85;  // sqrt(3) - 1
+constexpr int kRounds = 10;
+
+// Keeps our numbers apart from torch's own Philox kernels of the same seed.
+constexpr uint64_t kSalt = 0x61656C6162000000;  // "aelab"
+
 // Ten rounds of multiply, swap and xor turn a counter into four random words.
 AELAB_DEVICE Words philox4x32(Words c, uint32_t key0, uint32_t key1) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{0xD2511F53} * c.w[0];
-    const uint64_t product1 = uint64_t{0xCD9E8D57} * c.w[2];
+  for (int round = 0; round < kRounds; ++round) {
+    const uint64_t product0 = uint64_t{kMultiply0} * c.w[0];
+    const uint64_t product1 = uint64_t{kMultiply1} * c.w[2];
     c = {{static_cast<uint32_t>(product1 >> 32) ^ c.w[1] ^ key0,
           static_cast<uint32_t>(product1),
           static_cast<uint32_t>(product0 >> 32) ^ c.w[3] ^ key1,
           static_cast<uint32_t>(product0)}};
-    key0 += 0x9E3779B9;  // the golden ratio
-    key1 += 0xBB67AE85;  // sqrt(3) - 1
+    key0 += kAdd0;
+    key1 += kAdd1;
   }
   return c;
 }
 
-// log(u) for normal u > 0. u = 2^e m with m in [sqrt(1/2), sqrt(2)), and
-// log(m) = 2 artanh(s), s = (m - 1) / (m + 1), as a series: error < 2e-9.
-AELAB_DEVICE float log_series(float u) {
-  int32_t bits;
-  std::memcpy(&bits, &u, sizeof bits);
-  const int32_t exponent = (bits - 0x3F3504F3) >> 23;  // 0x3F3504F3: sqrt(1/2)
-  bits -= exponent * (1 << 23);
-  float m;
-  std::memcpy(&m, &bits, sizeof m);
-  const float s = (m - 1.0f) / (m + 1.0f);
-  const float s2 = s * s;
-  const float series =
-      1.0f +
-      s2 * (1.0f / 3 + s2 * (1.0f / 5 + s2 * (1.0f / 7 + s2 * (1.0f / 9))));
-  return static_cast<float>(exponent) * 0.693147181f + 2.0f * s * series;
-}
-
-// Two random words to two normal numbers: radius sqrt(-2 log u), u in (0, 1],
-// and a uniform angle. Two bits of the second word pick the quadrant, so sine
-// and cosine are needed on [-pi/4, pi/4) only, where Taylor's series is short.
-AELAB_DEVICE void box_muller(uint32_t word0, uint32_t word1, float* normal0,
-                             float* normal1) {
-  // 2^-31 (word / 2 + 1/2); the halves because SIMD converts signed integers.
-  const float u =
-      (static_cast<float>(static_cast<int32_t>(word0 >> 1)) + 0.5f) *
-      4.656612873e-10f;
-  const float radius = std::sqrt(-2.0f * log_series(u));
-
-  // The low 30 bits, centred: t = (pi/2) 2^-30 (low - 2^29).
-  const int32_t low = static_cast<int32_t>(word1 & 0x3FFFFFFF) - (1 << 29);
-  const float t = static_cast<float>(low) * 1.462918079e-9f;
-  const float t2 = t * t;
-  const float sine =
-      t * (1.0f +
-           t2 * (-1.0f / 6 + t2 * (1.0f / 120 + t2 * (-1.0f / 5040 +
-                                                      t2 * (1.0f / 362880)))));
-  const float cosine =
-      1.0f +
-      t2 * (-0.5f + t2 * (1.0f / 24 +
-                          t2 * (-1.0f / 720 +
-                                t2 * (1.0f / 40320 + t2 * (-1.0f / 3628800)))));
-
-  // The two high bits turn by a quarter and by a half, without a branch.
-  const float quarter =
-      static_cast<float>(static_cast<int32_t>(word1 >> 30 & 1));
-  const float half =
-      1.0f - 2.0f * static_cast<float>(static_cast<int32_t>(word1 >> 31));
-  *normal0 = radius * half * ((1.0f - quarter) * cosine - quarter * sine);
-  *normal1 = radius * half * ((1.0f - quarter) * sine + quarter * cosine);
-}
-
 // The random words behind elements 4 * group ... 4 * group + 3 of the noise.
-// The constant keeps them apart from torch's own Philox kernels of the same
-// seed.
 AELAB_DEVICE Words noise_words(Seed seed, uint64_t group) {
-  const uint64_t key = seed.key ^ 0x61656C6162000000;  // "aelab"
+  const uint64_t key = seed.key ^ kSalt;
   const Words counter = {{static_cast<uint32_t>(group),
                           static_cast<uint32_t>(group >> 32),
                           static_cast<uint32_t>(seed.offset),
                           static_cast<uint32_t>(seed.offset >> 32)}};
   return philox4x32(counter, static_cast<uint32_t>(key),
                     static_cast<uint32_t>(key >> 32));
+}
+
+// sqrt(-2 log u) for u = 2^-31 x, where x > 0 is an integer. x = 2^e m with m
+// in [sqrt(1/2), sqrt(2)), and log(m) = 2 artanh(s), s = (m - 1) / (m + 1): the
+// polynomial of least error, 7e-10.
+AELAB_DEVICE float radius_of(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const int32_t e = (bits - 0x3F3504F3) >> 23;  // 0x3F3504F3: sqrt(1/2)
+  bits -= e * (1 << 23);
+  float m;
+  std::memcpy(&m, &bits, sizeof m);
+  const float s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
+  const float series =
+      1.0f + s2 * (0.33333408f + s2 * (0.19987378f + s2 * 0.14963257f));
+  const float two_ln2 = 1.386294361f;
+  return std::sqrt(static_cast<float>(31 - e) * two_ln2 - 4.0f * s * series);
+}
+
+// Two random words to two normal numbers: radius sqrt(-2 log u), u in (0, 1],
+// and a uniform angle. The angle is t in [-pi/4, pi/4), for which polynomials
+// of sine and cosine are short (least error: 4e-9), and one of four places: one
+// bit turns the cosine's sign, another swaps sine and cosine.
+AELAB_DEVICE void box_muller(uint32_t word0, uint32_t word1, float* normal0,
+                             float* normal1) {
+  // Odd numbers, so never 0. SIMD converts signed integers, hence the half.
+  const float radius =
+      radius_of(static_cast<float>(static_cast<int32_t>(word0 >> 1 | 1)));
+  const float t =  // (pi/4) 2^-31 times the low 30 bits, moved to the top
+      static_cast<float>(static_cast<int32_t>(word1 << 2)) * 3.657295199e-10f;
+  const float t2 = t * t;
+  const float sine =
+      t + t * t2 * (-0.16666655f + t2 * (0.00833218f + t2 * -0.00019517f));
+  float cosine =
+      1.0f + t2 * (-0.5f + t2 * (0.0416666469f +
+                                 t2 * (-0.00138873675f + t2 * 2.44384512e-5f)));
+  uint32_t bits;
+  std::memcpy(&bits, &cosine, sizeof bits);
+  bits ^= word1 & 0x80000000;
+  std::memcpy(&cosine, &bits, sizeof cosine);
+  const bool swap = (word1 & 0x40000000) != 0;
+  *normal0 = radius * (swap ? sine : cosine);
+  *normal1 = radius * (swap ? cosine : sine);
 }
 
 }  // namespace

@@ -15,7 +15,9 @@ from aelab import ops
 CSRC = Path(__file__).parent.parent / "csrc"
 INCLUDE = Path(torch.__file__).parent / "include"
 fused = pytest.mark.skipif(ops._C is None, reason="runs without the extension")
-TORCH_FREE = ["exponential.h", "philox.h", "reparam_kl.h"]
+TORCH_FREE = ["exponential.h", "lanes.h", "philox.h", "reparam_kl.h"]
+TORCH_FREE += ["rows.h", "rows.cpp"]
+OBJECTS = sorted(CSRC.parent.glob("build/cmake-*/CMakeFiles/rows_*.dir/rows.cpp.o"))
 
 
 @fused
@@ -60,8 +62,27 @@ def test_the_library_names_no_folder_of_the_machine_that_built_it():
 def test_mathematics_and_generator_know_nothing_of_torch(header):
     included = re.findall(r'#include [<"](.*)[>"]', (CSRC / header).read_text())
     assert included
-    standard = {"cmath", "cstdint", "cstring", "type_traits"}
+    standard = {"algorithm", "cmath", "cstdint", "cstring", "type_traits"}
+    standard.add("immintrin.h")  # of the compiler: the instructions by name
     assert set(included) <= standard | set(TORCH_FREE)
+
+
+@fused
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+@pytest.mark.skipif(not OBJECTS, reason="was not built in this folder")
+def test_the_loops_of_an_instruction_set_share_no_function():
+    # Rejects an inline function outside the anonymous namespace: of the copies of
+    # all sets the linker keeps one, and it may be one that this machine cannot run.
+    for path in OBJECTS:
+        done = subprocess.run(
+            ["nm", "--demangle", "--defined-only", "--extern-only", path],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        name = path.parent.name.removesuffix(".dir").removeprefix("rows_")
+        shared = [line.split(maxsplit=2)[2] for line in done.stdout.splitlines()]
+        assert shared == [f"aelab::kernels_{name}"]
 
 
 def test_no_header_that_triples_the_compile_time():

@@ -5,8 +5,11 @@ do, or do wrong, is skipped where it was not built.
 """
 
 import math
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import scipy.stats
@@ -260,6 +263,54 @@ def test_same_bits_for_any_number_of_threads(threads, shape):
         threads(n)
         for one, many in zip(alone, run(mu, logvar), strict=True):
             assert torch.equal(one, many), f"{n} threads"
+
+
+DIGESTS = """
+import hashlib, itertools, math, torch
+from aelab import ops
+print(torch.backends.cpu.get_cpu_capability().lower())
+shapes = [(1, 1), (3, 5), (1030, 2), (64, 33), (9, 300), (2, 5003)]
+dtypes = [torch.float32, torch.float64, torch.bfloat16]
+for shape, dtype, drawn in itertools.product(shapes, dtypes, [True, False]):
+    n = 4 * math.prod(shape)  # torch.randn has other bits on other sets
+    x = (torch.arange(n) * 7919 % 9973).double().reshape(4, *shape) / 1e3 - 5
+    if n > 4:
+        x[0, -1, :2] = torch.tensor([math.nan, 1e-40])
+        x[1, 0, -2:] = torch.tensor([-200.0, math.inf])
+    mu, logvar, eps, grad = x.to(dtype)
+    leaves = mu.requires_grad_(), logvar.requires_grad_()
+    torch.manual_seed(1)
+    z, kl = ops.reparam_kl(mu, logvar, None if drawn else eps)
+    grads = torch.autograd.grad((z, kl), leaves, (grad, grad[:, 0]))
+    parts = [t.detach().nan_to_num(7).double().numpy() for t in (z, kl, *grads)]
+    name = f"{shape} {dtype} {'drawn' if drawn else 'given'}"
+    print(name, *(hashlib.sha1(part.tobytes()).hexdigest()[:12] for part in parts))
+"""
+
+
+def digests(capability: str | None) -> tuple[str, list[str]]:
+    """The instruction set of a fresh process, and its digests of z, kl and grads."""
+    environment = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
+    environment |= {"ATEN_CPU_CAPABILITY": capability} if capability else {}
+    command = [sys.executable, "-c", DIGESTS]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    )
+    name, *lines = done.stdout.splitlines()
+    return name, lines
+
+
+@fused
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_same_bits_for_every_instruction_set(capability):
+    # Rejects contraction to fused multiply-adds, and sums of as many lanes as fit.
+    best, expected = digests(None)
+    sets = ["default", "avx2", "avx512"]
+    if best not in sets[sets.index(capability) + 1 :]:
+        pytest.skip(f"nothing to compare {capability} with: the processor has {best}")
+    name, lines = digests(capability)
+    assert name == capability
+    assert lines == expected
 
 
 @fused
