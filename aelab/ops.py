@@ -15,6 +15,8 @@ from aelab import extension
 __all__ = ["reparam_kl", "reparam_kl_reference"]
 
 _C = extension.load()
+_short_road = _C and _C.reparam_kl
+_is_compiling = torch.compiler.is_dynamo_compiling
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 _INT64 = torch.iinfo(torch.int64)
 
@@ -69,6 +71,10 @@ def reparam_kl(
     Kingma and Welling, Auto-encoding variational Bayes, 2014, section 2.4 and appendix
     B. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011.
     """
+    if _short_road is not None and not _is_compiling():
+        done = _short_road(mu, logvar, eps, generator)
+        if done is not None:  # plain eager mode: the short road of csrc/eager.cpp
+            return done
     mu, logvar, eps = _enter(mu, logvar, eps, generator)
     if _C is None or mu.device.type not in _DEVICES or _transformed():
         return _reference(mu, logvar, eps, generator)

@@ -17,6 +17,8 @@
 
 namespace py = pybind11;
 
+void add_eager_road(PyObject* module);  // in eager.cpp
+
 // seed, int64 of shape (2,), is all that the backward pass needs to draw the
 // noise again. It is a tensor because a Python number would be frozen into a
 // compiled graph.
@@ -90,6 +92,7 @@ void translate(std::exception_ptr pointer) {
 PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled half of aelab.ops.";
   py::register_local_exception_translator(translate);
+  add_eager_road(module.ptr());
   module.def("philox4x32", philox4x32_words, py::arg("counter"),
              py::arg("key"));
   module.def("noise_words", group_words, py::arg("key"), py::arg("offset"),

@@ -2,17 +2,17 @@
 //
 // The loops are those of rows.cpp, in the instruction set that torch uses too.
 // Rows are shared out among threads and never split.
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Dispatch.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/randint.h>
+#include <ATen/core/DistributionsHelper.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <mutex>
 #include <tuple>
 
 #include "checks.h"
@@ -76,6 +76,26 @@ void in_parallel(void (*loop)(const aelab::Rows<T>&, int64_t, int64_t),
                    [&](int64_t begin, int64_t end) { loop(rows, begin, end); });
 }
 
+// at::empty without the dispatcher, which costs more than a small kernel.
+at::Tensor empty(at::IntArrayRef sizes, at::ScalarType dtype) {
+  return at::Tensor(at::detail::empty_cpu(sizes, dtype));
+}
+
+// The two words of torch.randint(INT64_MIN, INT64_MAX, (2,)), drawn under the
+// generator's mutex. A given eps leaves the generator be.
+void draw_seed(bool given, const std::optional<at::Generator>& generator,
+               int64_t* seed) {
+  seed[0] = seed[1] = 0;
+  if (!given) {
+    auto* const source = at::get_generator_or_default<at::CPUGeneratorImpl>(
+        generator, at::detail::getDefaultCPUGenerator());
+    const std::lock_guard<std::mutex> lock(source->mutex_);
+    at::uniform_int_from_to_distribution<int64_t> word(UINT64_MAX, INT64_MIN);
+    seed[0] = word(source);
+    seed[1] = word(source);
+  }
+}
+
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
     const at::Tensor& mu, const at::Tensor& logvar,
     const std::optional<at::Tensor>& eps,
@@ -84,14 +104,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
   check_generator(mu, eps, generator);
   const auto m = mu.contiguous(), v = logvar.contiguous();
   const auto e = eps ? eps->contiguous() : at::Tensor();
-  const auto z = at::empty_like(m);
-  const auto kl = at::empty(m.sizes().slice(0, m.dim() - 1), m.options());
-
-  // randint holds the generator's mutex. A given eps leaves the generator be.
-  const auto words = m.options().dtype(at::kLong);
-  const auto seed =
-      eps ? at::zeros({2}, words)
-          : at::randint(INT64_MIN, INT64_MAX, {2}, generator, words);
+  const auto z = empty(m.sizes(), m.scalar_type());
+  const auto kl = empty(m.sizes().slice(0, m.dim() - 1), m.scalar_type());
+  const auto seed = empty({2}, at::kLong);
+  draw_seed(eps.has_value(), generator, write<int64_t>(seed));
   if (m.numel() == 0) {
     kl.zero_();
     return {z, kl, seed};
@@ -115,7 +131,8 @@ std::tuple<at::Tensor, at::Tensor> backward(
   const auto gz = grad_z.contiguous(), gk = grad_kl.contiguous();
   const auto m = mu.contiguous(), v = logvar.contiguous();
   const auto e = eps ? eps->contiguous() : at::Tensor();
-  const auto grad_mu = at::empty_like(m), grad_logvar = at::empty_like(m);
+  const auto grad_mu = empty(m.sizes(), m.scalar_type());
+  const auto grad_logvar = empty(m.sizes(), m.scalar_type());
   if (m.numel() == 0) {
     return {grad_mu, grad_logvar};
   }
@@ -137,10 +154,10 @@ at::Tensor noise(const at::Tensor& like, const at::Tensor& seed) {
   check_inputs(like, like, std::nullopt);
   check_seed(like, seed);
   const auto zeros = at::zeros(like.sizes(), like.options().dtype(at::kFloat));
-  const auto eps = at::empty_like(zeros);
+  const auto eps = empty(zeros.sizes(), at::kFloat);
   if (eps.numel() > 0) {
     const int64_t count = eps.numel() / eps.size(-1);
-    const auto kl = at::empty({count}, eps.options());
+    const auto kl = empty({count}, at::kFloat);
     auto rows = rows_of<float>(zeros, zeros, at::Tensor(), seed);
     rows.z = write<float>(eps);
     rows.kl = write<float>(kl);

@@ -123,6 +123,29 @@ A sum(const A* x, int64_t n) {
   return total;
 }
 
+// Calls visit(row, D) for every row, D the length of a row. Where it is one of
+// a few, compilers know it, and work on many rows at a time.
+template <typename Visit>
+void for_each_row(int64_t rows, int64_t d, const Visit& visit) {
+  const auto loop = [&](auto length) {
+    for (int64_t row = 0; row < rows; ++row) {
+      visit(row, length);
+    }
+  };
+  switch (d) {
+    case 1:
+      return loop(std::integral_constant<int64_t, 1>());
+    case 2:
+      return loop(std::integral_constant<int64_t, 2>());
+    case 4:
+      return loop(std::integral_constant<int64_t, 4>());
+    case 8:
+      return loop(std::integral_constant<int64_t, 8>());
+    default:
+      return loop(d);
+  }
+}
+
 // z = mu + std eps, and the terms of the KL.
 template <typename T, typename E, typename A>
 void forward_chunk(const T* mu, const T* logvar, const E* eps, T* z, A* term,
@@ -146,9 +169,9 @@ void forward(const Rows<T>& x, int64_t begin, int64_t end) {
                    forward_chunk(x.mu + first, x.logvar + first, eps,
                                  x.z + first, term, n);
                    if (x.d <= kChunk) {
-                     for (int64_t i = 0; i < rows; ++i) {
-                       x.kl[row + i] = narrow<T>(sum(term + i * x.d, x.d));
-                     }
+                     for_each_row(rows, x.d, [&](int64_t i, auto d) {
+                       x.kl[row + i] = narrow<T>(sum(term + i * d, d));
+                     });
                      return;
                    }
                    total = (first == row * x.d ? 0 : total) + sum(term, n);
@@ -176,10 +199,10 @@ void backward(const Rows<T>& x, int64_t begin, int64_t end) {
                  [&](int64_t row, int64_t rows, int64_t first, int64_t n,
                      const auto* eps) {
                    Accumulator<T> grad_kl[kChunk];  // one for every element
-                   for (int64_t i = 0; i < rows; ++i) {
-                     std::fill_n(grad_kl + i * (n / rows), n / rows,
+                   for_each_row(rows, n / rows, [&](int64_t i, auto d) {
+                     std::fill_n(grad_kl + i * d, static_cast<int64_t>(d),
                                  widen(x.grad_kl[row + i]));
-                   }
+                   });
                    backward_chunk(x.grad_z + first, grad_kl, x.mu + first,
                                   x.logvar + first, eps, x.grad_mu + first,
                                   x.grad_logvar + first, n);
