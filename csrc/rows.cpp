@@ -148,8 +148,8 @@ void for_each_row(int64_t rows, int64_t d, const Visit& visit) {
 
 // z = mu + std eps, and the terms of the KL.
 template <typename T, typename E, typename A>
-void forward_chunk(const T* mu, const T* logvar, const E* eps, T* z, A* term,
-                   int64_t n) {
+void forward_chunk(const T* mu, const T* logvar, const E* eps, T* __restrict z,
+                   A* __restrict term, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const A m = widen(mu[i]);
     const auto half = exponential(widen(logvar[i]) / 2);
@@ -182,8 +182,8 @@ void forward(const Rows<T>& x, int64_t begin, int64_t end) {
 // dL/dmu and dL/dlogvar.
 template <typename T, typename E, typename A>
 void backward_chunk(const T* grad_z, const A* grad_kl, const T* mu,
-                    const T* logvar, const E* eps, T* grad_mu_out,
-                    T* grad_logvar_out, int64_t n) {
+                    const T* logvar, const E* eps, T* __restrict grad_mu_out,
+                    T* __restrict grad_logvar_out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const A gz = widen(grad_z[i]), m = widen(mu[i]);
     const auto half = exponential(widen(logvar[i]) / 2);
