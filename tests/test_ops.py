@@ -17,7 +17,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from aelab import ops
@@ -386,6 +389,122 @@ def test_derivatives_of_first_and_second_order(road, source):
 
     assert torch.autograd.gradcheck(function, arguments)
     assert torch.autograd.gradgradcheck(function, arguments)
+
+
+def dispatched(mu, logvar, eps=None, *, generator=None):
+    """Take the road through the dispatcher, whatever the mode."""
+    return torch.ops.aelab.reparam_kl(mu, logvar, eps, generator=generator)[:2]
+
+
+@fused
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("source", ["given", "drawn"])
+def test_the_short_road_and_the_dispatchers_give_the_same_bits(source, dtype):
+    # Rejects a node that swaps gradients, forgets one, or draws from another seed.
+    mu, logvar = (x.requires_grad_() for x in draw(6, 5, dtype=dtype))
+    eps, gz = draw(6, 5, dtype=dtype, seed=1)
+    leaves = (mu, logvar, eps.requires_grad_())[: 3 if source == "given" else 2]
+    results = []
+    for function in (ops.reparam_kl, dispatched):
+        arguments = {"eps": eps} if source == "given" else {"generator": seeded(5)}
+        outputs = function(mu, logvar, **arguments)
+        first = torch.autograd.grad(outputs, leaves, (gz, gz[:, 0]), create_graph=True)
+        (only_z,) = torch.autograd.grad(outputs[0], logvar, gz, retain_graph=True)
+        (only_kl,) = torch.autograd.grad(outputs[1], logvar, gz[:, 0])
+        second = torch.autograd.grad(first, (mu, logvar), [gz for _ in first])
+        results.append((*outputs, *first, only_z, only_kl, *second))
+    for one, two in zip(*results, strict=True):
+        assert torch.equal(one, two)
+
+
+class Wrapped(torch.Tensor):
+    pass
+
+
+ROADS = {  # how mu and logvar come to the op, and whether that is plain eager mode
+    "plain": (True, lambda go, mu, logvar: go(mu, logvar)),
+    "parameter": (True, lambda go, mu, logvar: go(torch.nn.Parameter(mu), logvar)),
+    "no_grad": (True, lambda go, mu, logvar: torch.no_grad()(go)(mu, logvar)),
+    "strided": (True, lambda go, mu, logvar: go(mu.T, logvar.T)),
+    "inference": (
+        True,
+        lambda go, mu, logvar: torch.inference_mode()(lambda: go(mu + 0, logvar))(),
+    ),
+    "subclass": (False, lambda go, mu, logvar: go(mu.as_subclass(Wrapped), logvar)),
+    "autocast": (
+        False,
+        lambda go, mu, logvar: torch.autocast("cpu")(go)(mu, logvar),
+    ),
+    "meta": (False, lambda go, mu, logvar: go(mu.to("meta"), logvar.to("meta"))),
+    "sparse": (False, lambda go, mu, logvar: go(mu.to_sparse(), logvar.to_sparse())),
+    "no tensor": (False, lambda go, mu, logvar: go(mu, 0.0)),
+    "a number as eps": (False, lambda go, mu, logvar: go(mu, logvar, 0.0)),
+    "vmap": (False, lambda go, mu, logvar: torch.vmap(go)(mu, logvar)),
+    "func.grad": (
+        False,
+        lambda go, mu, logvar: torch.func.grad(lambda m: go(m, logvar)[0].sum())(mu),
+    ),
+    "forward AD": (
+        False,
+        lambda go, mu, logvar: go(forward_ad.make_dual(mu, mu), logvar),
+    ),
+    "fake": (
+        False,
+        lambda go, mu, logvar: go(
+            *(FakeTensorMode().from_tensor(x) for x in (mu, logvar))
+        ),
+    ),
+    "dispatch mode": (False, lambda go, *x: in_mode(TorchDispatchMode(), go, *x)),
+    "function mode": (False, lambda go, *x: in_mode(TorchFunctionMode(), go, *x)),
+}
+
+
+def in_mode(mode, go, mu, logvar):
+    with mode:
+        return go(mu, logvar)
+
+
+@fused
+@pytest.mark.parametrize("name", ROADS)
+def test_the_short_road_is_taken_in_plain_eager_mode_only(name):
+    # Rejects a road that a mode, a subclass or a transform would not see.
+    plain, call = ROADS[name]
+    roads = []
+
+    def go(mu, logvar, eps=None):
+        roads.append(ops._short_road(mu, logvar, eps, None))
+        return mu, logvar
+
+    with forward_ad.dual_level():
+        call(go, *draw(3, 3))
+    assert len(roads) == 1
+    assert (roads[0] is not None) == plain
+
+
+@fused
+def test_autograd_guards_the_short_road_as_its_own():
+    def step(change=lambda *_: None, **options):
+        mu, logvar = (x.requires_grad_() * 1 for x in draw(4, 3))
+        z, kl = ops.reparam_kl(mu, logvar)
+        change(mu, logvar)
+        loss = z.sum() + kl.sum()
+        loss.backward(**options)
+        return loss
+
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        step(lambda mu, logvar: logvar.mul_(2))
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        step().backward()
+    step(retain_graph=True).backward()
+
+    def refuse(_):
+        raise LookupError("a hook that fails")
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(refuse, lambda x: x)
+    with hooks, pytest.raises(LookupError, match="a hook that fails"):
+        step()
+    z, _ = ops.reparam_kl(*(x.requires_grad_() for x in draw(4, 3)))
+    assert z.grad_fn.name() == "ReparamKlBackward"
 
 
 @fused
