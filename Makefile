@@ -33,9 +33,9 @@ check: .venv/.packages  ## style and types: ruff, clang-format, mypy
 	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu
 	$(BIN)/mypy
 
-bench: .venv/.aelab-$(MODE)  ## time one epoch of training beside other trainers
+bench: .venv/.aelab-$(MODE)  ## time an epoch of training, and the fused op, beside others
 	[ -d build/peers ] || $(PIP) install -t build/peers --no-deps -r benchmarks/requirements.txt
-	PYTHONPATH=build/peers $(BIN)/python benchmarks/bench_training.py
+	PYTHONPATH=build/peers $(BIN)/python benchmarks/bench_training.py && $(BIN)/python benchmarks/bench_reparam_kl.py
 
 lab: .venv/.aelab-$(MODE)  ## open JupyterLab on the first lecture
 	$(BIN)/jupyter lab --ip 127.0.0.1 $(firstword $(wildcard lectures/*.ipynb))
