@@ -1,8 +1,10 @@
 // reparam_kl on CUDA: forward, and backward under it.
 //
-// One warp a row. A lane takes four neighbouring elements at a time, for which
-// one call of Philox suffices, and the lanes' sums are added in a fixed order:
-// the same seed gives the same bits on every run.
+// A row belongs to 1, 4 or 32 neighbouring threads, or to a whole block where
+// it is long. A thread takes packs of elements, which it loads and stores 16
+// bytes at a time, and for four of which one call of Philox suffices. The
+// threads' sums are added in a fixed order: the same seed gives the same bits
+// every time.
 #include <ATen/Dispatch.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/ops/empty.h>
@@ -21,58 +23,206 @@
 #include "checks.h"
 #include "philox.h"
 #include "reparam_kl.h"
+#include "rows.h"
 
 namespace {
 
-constexpr int kWarp = 32;
-constexpr int kThreads = 128;
+using aelab::Rows;
+constexpr int kBlock = 256, kWarp = 32;
 
-// Blocks for one warp a row. The kernels stride over the rows, so that the cap
-// on the grid costs nothing but a loop.
-unsigned int blocks_for(int64_t rows) {
-  constexpr int64_t kRowsPerBlock = kThreads / kWarp;
-  const int64_t blocks = (rows + kRowsPerBlock - 1) / kRowsPerBlock;
-  return static_cast<unsigned int>(std::min<int64_t>(blocks, 1 << 20));
+// Elements whose indices begin at a multiple of four: 16 bytes, 32 of double.
+template <typename T>
+constexpr int kPack = sizeof(T) == 2 ? 8 : 4;
+
+template <typename T>
+struct alignas(16) Pack {
+  T value[kPack<T>];
+};
+
+// The part of a pack, lo <= j < hi, that belongs to the row. A whole pack moves
+// at once, where the memory that it lies in begins at a multiple of 16 bytes.
+template <typename T>
+struct Part {
+  int64_t first;
+  int lo, hi;
+
+  __device__ bool moves_at_once(const T* x) const {
+    return lo == 0 && hi == kPack<T> &&
+           reinterpret_cast<uintptr_t>(x) % 16 == 0;
+  }
+
+  __device__ Pack<T> load(const T* x) const {
+    if (moves_at_once(x)) {
+      return *reinterpret_cast<const Pack<T>*>(x + first);
+    }
+    Pack<T> pack = {};
+#pragma unroll  // and so the pack stays in registers
+    for (int j = 0; j < kPack<T>; ++j) {
+      if (lo <= j && j < hi) pack.value[j] = x[first + j];
+    }
+    return pack;
+  }
+
+  __device__ void store(T* x, const Pack<T>& pack) const {
+    if (moves_at_once(x)) {
+      *reinterpret_cast<Pack<T>*>(x + first) = pack;
+      return;
+    }
+#pragma unroll
+    for (int j = 0; j < kPack<T>; ++j) {
+      if (lo <= j && j < hi) x[first + j] = pack.value[j];
+    }
+  }
+};
+
+// The noise of a pack: the given one, or drawn where eps is null.
+template <typename T>
+__device__ void load_noise(const Rows<T>& x, const int64_t* seed,
+                           const Part<T>& part,
+                           Accumulator<T> (&noise)[kPack<T>]) {
+  if (x.eps != nullptr) {
+    const auto eps = part.load(x.eps);
+    for (int j = 0; j < kPack<T>; ++j) noise[j] = eps.value[j];
+    return;
+  }
+  const Seed words_of = {static_cast<uint64_t>(seed[0]),
+                         static_cast<uint64_t>(seed[1])};
+#pragma unroll
+  for (int j = 0; j < kPack<T>; j += 4) {
+    const Words words = noise_words(words_of, (part.first + j) / 4);
+    float normal[4];
+    box_muller(words.w[0], words.w[1], &normal[0], &normal[1]);
+    box_muller(words.w[2], words.w[3], &normal[2], &normal[3]);
+    for (int i = 0; i < 4; ++i) noise[j + i] = normal[i];
+  }
 }
 
-// Calls visit(row) for every row that belongs to this thread's warp.
-template <typename Visit>
+// Calls visit(part) for the packs of a row that belong to this thread.
+template <typename T, int kThreads, typename Visit>
+__device__ void for_each_part(int64_t row, int64_t d, const Visit& visit) {
+  const int64_t begin = row * d, end = begin + d;
+  int64_t first = begin / kPack<T> * kPack<T>;
+  for (first += threadIdx.x % kThreads * kPack<T>; first < end;
+       first += kThreads * kPack<T>) {
+    visit(Part<T>{first, static_cast<int>(max(begin - first, int64_t{0})),
+                  static_cast<int>(min(end - first, int64_t{kPack<T>}))});
+  }
+}
+
+// The sum over the threads of a row, in a fixed order, known to the first one.
+template <int kThreads, typename A>
+__device__ A sum_over_threads(A sum) {
+  for (int step = min(kThreads, kWarp) / 2; step > 0; step /= 2) {
+    sum += __shfl_xor_sync(0xFFFFFFFF, sum, step);
+  }
+  if constexpr (kThreads > kWarp) {
+    __shared__ A of_warp[kThreads / kWarp];
+    __syncthreads();  // the row before has been read
+    of_warp[threadIdx.x / kWarp] = sum;
+    __syncthreads();
+    sum = 0;
+    for (int i = 0; i < kThreads / kWarp; ++i) sum += of_warp[i];
+  }
+  return sum;
+}
+
+// Calls visit(row) for the rows that belong to this thread, as often for every
+// thread of a block, so that all of them meet at the sum; row may be `rows` or
+// more. The kernels stride over the rows: the grid's limit costs but a loop.
+template <int kThreads, typename Visit>
 __device__ void for_each_row(int64_t rows, const Visit& visit) {
-  const int64_t warps = int64_t{gridDim.x} * (kThreads / kWarp);
-  const int64_t first =
-      int64_t{blockIdx.x} * (kThreads / kWarp) + threadIdx.x / kWarp;
-  for (int64_t row = first; row < rows; row += warps) {
-    visit(row);
+  constexpr int64_t kAtOnce = kBlock / kThreads;
+  for (int64_t first = blockIdx.x * kAtOnce; first < rows;
+       first += gridDim.x * kAtOnce) {
+    visit(first + threadIdx.x / kThreads);
   }
 }
 
-// Calls visit(i, eps) for every element of a row that belongs to this lane. The
-// noise is read from eps, or drawn where eps is null.
-template <typename T, typename Visit>
-__device__ void for_each_element(int64_t row, int64_t d, const T* eps,
-                                 const int64_t* seed_words,
-                                 const Visit& visit) {
+// z = mu + std eps, and kl.
+template <typename T, int kThreads>
+__global__ void __launch_bounds__(kBlock)
+    forward_kernel(Rows<T> x, const int64_t* seed, int64_t rows) {
   using A = Accumulator<T>;
-  const Seed seed = {static_cast<uint64_t>(seed_words[0]),
-                     static_cast<uint64_t>(seed_words[1])};
-  const int64_t begin = row * d;
-  const int64_t end = begin + d;
-  for (int64_t group = begin / 4 + threadIdx.x % kWarp; 4 * group < end;
-       group += kWarp) {
-    float drawn[4];
-    if (eps == nullptr) {
-      const Words words = noise_words(seed, group);
-      box_muller(words.w[0], words.w[1], &drawn[0], &drawn[1]);
-      box_muller(words.w[2], words.w[3], &drawn[2], &drawn[3]);
+  for_each_row<kThreads>(rows, [&](int64_t row) {
+    A sum = 0;
+    if (row < rows) {
+      for_each_part<T, kThreads>(row, x.d, [&](const Part<T>& part) {
+        const auto mu = part.load(x.mu), logvar = part.load(x.logvar);
+        A noise[kPack<T>];
+        load_noise(x, seed, part, noise);
+        Pack<T> z;
+#pragma unroll
+        for (int j = 0; j < kPack<T>; ++j) {
+          const A m = mu.value[j];
+          const auto half = exponential(static_cast<A>(logvar.value[j]) / 2);
+          z.value[j] = static_cast<T>(sample(m, half, noise[j]));
+          sum += part.lo <= j && j < part.hi ? kl_term(m, half) : A{0};
+        }
+        part.store(x.z, z);
+      });
     }
-    for (int j = 0; j < 4; ++j) {
-      const int64_t i = 4 * group + j;
-      if (i >= begin && i < end) {
-        visit(i, eps == nullptr ? static_cast<A>(drawn[j])
-                                : static_cast<A>(eps[i]));
+    sum = sum_over_threads<kThreads>(sum);
+    if (row < rows && threadIdx.x % kThreads == 0) {
+      x.kl[row] = static_cast<T>(sum);
+    }
+  });
+}
+
+// dL/dmu and dL/dlogvar.
+template <typename T, int kThreads>
+__global__ void __launch_bounds__(kBlock)
+    backward_kernel(Rows<T> x, const int64_t* seed, int64_t rows) {
+  using A = Accumulator<T>;
+  for_each_row<kThreads>(rows, [&](int64_t row) {
+    if (row >= rows) return;
+    const A gk = x.grad_kl[row];
+    for_each_part<T, kThreads>(row, x.d, [&](const Part<T>& part) {
+      const auto mu = part.load(x.mu), logvar = part.load(x.logvar);
+      const auto grad_z = part.load(x.grad_z);
+      A noise[kPack<T>];
+      load_noise(x, seed, part, noise);
+      Pack<T> to_mu, to_logvar;
+#pragma unroll
+      for (int j = 0; j < kPack<T>; ++j) {
+        const A gz = grad_z.value[j], m = mu.value[j];
+        const auto half = exponential(static_cast<A>(logvar.value[j]) / 2);
+        to_mu.value[j] = static_cast<T>(grad_mu(gz, gk, m));
+        to_logvar.value[j] =
+            static_cast<T>(grad_logvar(gz, gk, half, noise[j]));
       }
-    }
+      part.store(x.grad_mu, to_mu);
+      part.store(x.grad_logvar, to_logvar);
+    });
+  });
+}
+
+// Calls launch(kThreads, blocks) with the number of threads for a row of d.
+template <typename T, typename Launch>
+void with_threads(int64_t d, int64_t rows, const Launch& launch) {
+  const auto go = [&](auto threads) {
+    const int64_t at_once = kBlock / threads;
+    launch(threads, static_cast<unsigned int>(std::min<int64_t>(
+                        (rows + at_once - 1) / at_once, 1 << 20)));
+  };
+  if (d <= kPack<T>) {
+    go(std::integral_constant<int, 1>());
+  } else if (d <= 8 * kPack<T>) {
+    go(std::integral_constant<int, 4>());
+  } else if (d <= 8 * kWarp * kPack<T>) {
+    go(std::integral_constant<int, kWarp>());
+  } else {
+    go(std::integral_constant<int, kBlock>());
   }
+}
+
+template <typename T>
+void launch_forward(const Rows<T>& x, const at::Tensor& seed, int64_t rows) {
+  with_threads<T>(x.d, rows, [&](auto threads, unsigned int blocks) {
+    forward_kernel<T, threads>
+        <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(
+            x, seed.const_data_ptr<int64_t>(), rows);
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  });
 }
 
 // The generator's state may live on the device, where a CUDA graph advances it
@@ -83,26 +233,18 @@ __global__ void write_seed(at::PhiloxCudaState state, int64_t* seed) {
   seed[1] = static_cast<int64_t>(offset);
 }
 
-template <typename T>
-__global__ void forward_kernel(const T* mu, const T* logvar, const T* eps,
-                               const int64_t* seed, T* z, T* kl, int64_t rows,
-                               int64_t d) {
-  using A = Accumulator<T>;
-  for_each_row(rows, [=](int64_t row) {
-    A sum = 0;
-    for_each_element(row, d, eps, seed, [&](int64_t i, A noise) {
-      const A m = mu[i];
-      const auto half = exponential(static_cast<A>(logvar[i]) / 2);
-      z[i] = static_cast<T>(sample(m, half, noise));
-      sum += kl_term(m, half);
-    });
-    for (int lane = kWarp / 2; lane > 0; lane /= 2) {
-      sum += __shfl_xor_sync(0xFFFFFFFF, sum, lane);
-    }
-    if (threadIdx.x % kWarp == 0) {
-      kl[row] = static_cast<T>(sum);
-    }
-  });
+void draw_seed(const std::optional<at::Generator>& generator,
+               const at::Tensor& seed) {
+  auto* const source = at::get_generator_or_default<at::CUDAGeneratorImpl>(
+      generator, at::cuda::detail::getDefaultCUDAGenerator());
+  at::PhiloxCudaState state;
+  {
+    const std::lock_guard<std::mutex> lock(source->mutex_);
+    state = source->philox_cuda_state(4);
+  }
+  write_seed<<<1, 1, 0, c10::cuda::getCurrentCUDAStream()>>>(
+      state, seed.mutable_data_ptr<int64_t>());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
@@ -112,57 +254,25 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
   check_inputs(mu, logvar, eps);
   check_generator(mu, eps, generator);
   const c10::cuda::CUDAGuard guard(mu.device());
-  const auto stream = c10::cuda::getCurrentCUDAStream();
-  const auto m = mu.contiguous();
-  const auto v = logvar.contiguous();
+  const auto m = mu.contiguous(), v = logvar.contiguous();
   const auto e = eps ? eps->contiguous() : at::Tensor();
   const auto z = at::empty_like(m);
   const auto kl = at::zeros(m.sizes().slice(0, m.dim() - 1), m.options());
   const auto seed = at::zeros({2}, m.options().dtype(at::kLong));
-  if (m.numel() == 0) {
-    return {z, kl, seed};
-  }
-
-  if (!eps) {
-    const auto source = at::get_generator_or_default<at::CUDAGeneratorImpl>(
-        generator, at::cuda::detail::getDefaultCUDAGenerator());
-    at::PhiloxCudaState state;
-    {
-      const std::lock_guard<std::mutex> lock(source->mutex_);
-      state = source->philox_cuda_state(4);
-    }
-    write_seed<<<1, 1, 0, stream>>>(state, seed.mutable_data_ptr<int64_t>());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-  }
+  if (m.numel() == 0) return {z, kl, seed};
+  if (!eps) draw_seed(generator, seed);
   AT_DISPATCH_FLOATING_TYPES_AND(
       at::kBFloat16, m.scalar_type(), "reparam_kl", [&] {
-        using T = scalar_t;
-        forward_kernel<T><<<blocks_for(kl.numel()), kThreads, 0, stream>>>(
-            m.const_data_ptr<T>(), v.const_data_ptr<T>(),
-            eps ? e.const_data_ptr<T>() : nullptr,
-            seed.const_data_ptr<int64_t>(), z.mutable_data_ptr<T>(),
-            kl.mutable_data_ptr<T>(), kl.numel(), m.size(-1));
-        C10_CUDA_KERNEL_LAUNCH_CHECK();
+        Rows<scalar_t> x = {};
+        x.d = m.size(-1);
+        x.mu = m.const_data_ptr<scalar_t>();
+        x.logvar = v.const_data_ptr<scalar_t>();
+        x.eps = eps ? e.const_data_ptr<scalar_t>() : nullptr;
+        x.z = z.mutable_data_ptr<scalar_t>();
+        x.kl = kl.mutable_data_ptr<scalar_t>();
+        launch_forward(x, seed, kl.numel());
       });
   return {z, kl, seed};
-}
-
-template <typename T>
-__global__ void backward_kernel(const T* grad_z, const T* grad_kl, const T* mu,
-                                const T* logvar, const T* eps,
-                                const int64_t* seed, T* grad_mu_out,
-                                T* grad_logvar_out, int64_t rows, int64_t d) {
-  using A = Accumulator<T>;
-  for_each_row(rows, [=](int64_t row) {
-    const A gk = grad_kl[row];
-    for_each_element(row, d, eps, seed, [&](int64_t i, A noise) {
-      const A gz = grad_z[i];
-      const A m = mu[i];
-      const auto half = exponential(static_cast<A>(logvar[i]) / 2);
-      grad_mu_out[i] = static_cast<T>(grad_mu(gz, gk, m));
-      grad_logvar_out[i] = static_cast<T>(grad_logvar(gz, gk, half, noise));
-    });
-  });
 }
 
 std::tuple<at::Tensor, at::Tensor> backward(
@@ -171,31 +281,32 @@ std::tuple<at::Tensor, at::Tensor> backward(
     const at::Tensor& seed) {
   check_backward(grad_z, grad_kl, mu, logvar, eps, seed);
   const c10::cuda::CUDAGuard guard(mu.device());
-  const auto stream = c10::cuda::getCurrentCUDAStream();
-  const auto gz = grad_z.contiguous();
-  const auto gk = grad_kl.contiguous();
-  const auto m = mu.contiguous();
-  const auto v = logvar.contiguous();
+  const auto gz = grad_z.contiguous(), gk = grad_kl.contiguous();
+  const auto m = mu.contiguous(), v = logvar.contiguous();
   const auto e = eps ? eps->contiguous() : at::Tensor();
   const auto s = seed.contiguous();
-  const auto grad_mu_out = at::empty_like(m);
-  const auto grad_logvar_out = at::empty_like(m);
-  if (m.numel() == 0) {
-    return {grad_mu_out, grad_logvar_out};
-  }
-
+  const auto grad_mu = at::empty_like(m), grad_logvar = at::empty_like(m);
+  if (m.numel() == 0) return {grad_mu, grad_logvar};
   AT_DISPATCH_FLOATING_TYPES_AND(
       at::kBFloat16, m.scalar_type(), "reparam_kl_backward", [&] {
-        using T = scalar_t;
-        backward_kernel<T><<<blocks_for(gk.numel()), kThreads, 0, stream>>>(
-            gz.const_data_ptr<T>(), gk.const_data_ptr<T>(),
-            m.const_data_ptr<T>(), v.const_data_ptr<T>(),
-            eps ? e.const_data_ptr<T>() : nullptr, s.const_data_ptr<int64_t>(),
-            grad_mu_out.mutable_data_ptr<T>(),
-            grad_logvar_out.mutable_data_ptr<T>(), gk.numel(), m.size(-1));
-        C10_CUDA_KERNEL_LAUNCH_CHECK();
+        Rows<scalar_t> x = {};
+        x.d = m.size(-1);
+        x.mu = m.const_data_ptr<scalar_t>();
+        x.logvar = v.const_data_ptr<scalar_t>();
+        x.eps = eps ? e.const_data_ptr<scalar_t>() : nullptr;
+        x.grad_z = gz.const_data_ptr<scalar_t>();
+        x.grad_kl = gk.const_data_ptr<scalar_t>();
+        x.grad_mu = grad_mu.mutable_data_ptr<scalar_t>();
+        x.grad_logvar = grad_logvar.mutable_data_ptr<scalar_t>();
+        with_threads<scalar_t>(
+            x.d, gk.numel(), [&](auto threads, unsigned int blocks) {
+              backward_kernel<scalar_t, threads>
+                  <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(
+                      x, s.const_data_ptr<int64_t>(), gk.numel());
+              C10_CUDA_KERNEL_LAUNCH_CHECK();
+            });
       });
-  return {grad_mu_out, grad_logvar_out};
+  return {grad_mu, grad_logvar};
 }
 
 // The noise itself, in the shape of `like`: z where mu and logvar are zero.
@@ -203,20 +314,16 @@ at::Tensor noise(const at::Tensor& like, const at::Tensor& seed) {
   check_inputs(like, like, std::nullopt);
   check_seed(like, seed);
   const c10::cuda::CUDAGuard guard(like.device());
-  const auto s = seed.contiguous();
   const auto zeros = at::zeros(like.sizes(), like.options().dtype(at::kFloat));
   const auto eps = at::empty_like(zeros);
   if (eps.numel() > 0) {
-    const int64_t d = like.size(-1);
-    const int64_t rows = like.numel() / d;
-    const auto kl = at::empty({rows}, zeros.options());
-    const float* zero = zeros.const_data_ptr<float>();
-    forward_kernel<float>
-        <<<blocks_for(rows), kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
-            zero, zero, nullptr, s.const_data_ptr<int64_t>(),
-            eps.mutable_data_ptr<float>(), kl.mutable_data_ptr<float>(), rows,
-            d);
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    Rows<float> x = {};
+    x.d = like.size(-1);
+    x.mu = x.logvar = zeros.const_data_ptr<float>();
+    const auto kl = at::empty({eps.numel() / x.d}, eps.options());
+    x.z = eps.mutable_data_ptr<float>();
+    x.kl = kl.mutable_data_ptr<float>();
+    launch_forward(x, seed.contiguous(), kl.numel());
   }
   return eps.to(like.scalar_type());
 }
