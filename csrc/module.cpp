@@ -2,7 +2,6 @@
 // Every device's file registers its own kernels in its last lines.
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <c10/util/Exception.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <torch/library.h>
@@ -10,6 +9,7 @@
 #include <array>
 #include <mutex>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -48,9 +48,11 @@ std::array<uint32_t, 4> to_array(const Words& words) {
 std::array<uint32_t, 4> philox4x32_words(const std::array<int64_t, 4>& counter,
                                          const std::array<int64_t, 2>& key) {
   const auto word = [](int64_t value) {
-    TORCH_CHECK_VALUE(value >= 0 && value <= 0xFFFFFFFF,
-                      "philox4x32: expected words in [0, 2**32), but got ",
-                      value, "; take the word modulo 2**32");
+    if (value < 0 || value > 0xFFFFFFFF) {
+      throw py::value_error(
+          "philox4x32: expected words in [0, 2**32), but got " +
+          std::to_string(value) + "; take the word modulo 2**32");
+    }
     return static_cast<uint32_t>(value);
   };
   return to_array(philox4x32({{word(counter[0]), word(counter[1]),
@@ -75,23 +77,10 @@ size_t count_threads() {
   return seen.size();
 }
 
-// Without this, an error that torch's headers throw through a function bound
-// here would reach Python as RuntimeError.
-void translate(std::exception_ptr pointer) {
-  try {
-    std::rethrow_exception(pointer);
-  } catch (const c10::ValueError& error) {
-    py::set_error(PyExc_ValueError, error.what_without_backtrace());
-  } catch (const c10::TypeError& error) {
-    py::set_error(PyExc_TypeError, error.what_without_backtrace());
-  }
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled half of aelab.ops.";
-  py::register_local_exception_translator(translate);
   add_eager_road(module.ptr());
   module.def("philox4x32", philox4x32_words, py::arg("counter"),
              py::arg("key"));

@@ -5,25 +5,19 @@
 // bytes at a time, and for four of which one call of Philox suffices. The
 // threads' sums are added in a fixed order: the same seed gives the same bits
 // every time.
-#include <ATen/Dispatch.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 #include <ATen/cuda/PhiloxUtils.cuh>
 
 #include <algorithm>
 #include <mutex>
-#include <tuple>
 
-#include "checks.h"
+#include "op.h"
 #include "philox.h"
 #include "reparam_kl.h"
-#include "rows.h"
 
 namespace {
 
@@ -77,19 +71,18 @@ struct Part {
 
 // The noise of a pack: the given one, or drawn where eps is null.
 template <typename T>
-__device__ void load_noise(const Rows<T>& x, const int64_t* seed,
-                           const Part<T>& part,
+__device__ void load_noise(const Rows<T>& x, const Part<T>& part,
                            Accumulator<T> (&noise)[kPack<T>]) {
   if (x.eps != nullptr) {
     const auto eps = part.load(x.eps);
     for (int j = 0; j < kPack<T>; ++j) noise[j] = eps.value[j];
     return;
   }
-  const Seed words_of = {static_cast<uint64_t>(seed[0]),
-                         static_cast<uint64_t>(seed[1])};
+  const Seed seed = {static_cast<uint64_t>(x.seed[0]),
+                     static_cast<uint64_t>(x.seed[1])};
 #pragma unroll
   for (int j = 0; j < kPack<T>; j += 4) {
-    const Words words = noise_words(words_of, (part.first + j) / 4);
+    const Words words = noise_words(seed, (part.first + j) / 4);
     float normal[4];
     box_muller(words.w[0], words.w[1], &normal[0], &normal[1]);
     box_muller(words.w[2], words.w[3], &normal[2], &normal[3]);
@@ -126,9 +119,9 @@ __device__ A sum_over_threads(A sum) {
   return sum;
 }
 
-// Calls visit(row) for the rows that belong to this thread, as often for every
-// thread of a block, so that all of them meet at the sum; row may be `rows` or
-// more. The kernels stride over the rows: the grid's limit costs but a loop.
+// Calls visit(row) for this thread's rows, as often for every thread of a
+// block, so that all of them meet at the sum: `row` may lie beyond the last
+// one.
 template <int kThreads, typename Visit>
 __device__ void for_each_row(int64_t rows, const Visit& visit) {
   constexpr int64_t kAtOnce = kBlock / kThreads;
@@ -141,7 +134,7 @@ __device__ void for_each_row(int64_t rows, const Visit& visit) {
 // z = mu + std eps, and kl.
 template <typename T, int kThreads>
 __global__ void __launch_bounds__(kBlock)
-    forward_kernel(Rows<T> x, const int64_t* seed, int64_t rows) {
+    forward_kernel(Rows<T> x, int64_t rows) {
   using A = Accumulator<T>;
   for_each_row<kThreads>(rows, [&](int64_t row) {
     A sum = 0;
@@ -149,7 +142,7 @@ __global__ void __launch_bounds__(kBlock)
       for_each_part<T, kThreads>(row, x.d, [&](const Part<T>& part) {
         const auto mu = part.load(x.mu), logvar = part.load(x.logvar);
         A noise[kPack<T>];
-        load_noise(x, seed, part, noise);
+        load_noise(x, part, noise);
         Pack<T> z;
 #pragma unroll
         for (int j = 0; j < kPack<T>; ++j) {
@@ -171,7 +164,7 @@ __global__ void __launch_bounds__(kBlock)
 // dL/dmu and dL/dlogvar.
 template <typename T, int kThreads>
 __global__ void __launch_bounds__(kBlock)
-    backward_kernel(Rows<T> x, const int64_t* seed, int64_t rows) {
+    backward_kernel(Rows<T> x, int64_t rows) {
   using A = Accumulator<T>;
   for_each_row<kThreads>(rows, [&](int64_t row) {
     if (row >= rows) return;
@@ -180,7 +173,7 @@ __global__ void __launch_bounds__(kBlock)
       const auto mu = part.load(x.mu), logvar = part.load(x.logvar);
       const auto grad_z = part.load(x.grad_z);
       A noise[kPack<T>];
-      load_noise(x, seed, part, noise);
+      load_noise(x, part, noise);
       Pack<T> to_mu, to_logvar;
 #pragma unroll
       for (int j = 0; j < kPack<T>; ++j) {
@@ -215,123 +208,60 @@ void with_threads(int64_t d, int64_t rows, const Launch& launch) {
   }
 }
 
-template <typename T>
-void launch_forward(const Rows<T>& x, const at::Tensor& seed, int64_t rows) {
-  with_threads<T>(x.d, rows, [&](auto threads, unsigned int blocks) {
-    forward_kernel<T, threads>
-        <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(
-            x, seed.const_data_ptr<int64_t>(), rows);
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-  });
-}
-
 // The generator's state may live on the device, where a CUDA graph advances it
 // between replays, so it is read there.
-__global__ void write_seed(at::PhiloxCudaState state, int64_t* seed) {
+__global__ void copy_seed(at::PhiloxCudaState state, int64_t* seed) {
   const auto [key, offset] = at::cuda::philox::unpack(state);
   seed[0] = static_cast<int64_t>(key);
   seed[1] = static_cast<int64_t>(offset);
 }
 
-void draw_seed(const std::optional<at::Generator>& generator,
-               const at::Tensor& seed) {
-  auto* const source = at::get_generator_or_default<at::CUDAGeneratorImpl>(
-      generator, at::cuda::detail::getDefaultCUDAGenerator());
-  at::PhiloxCudaState state;
-  {
-    const std::lock_guard<std::mutex> lock(source->mutex_);
-    state = source->philox_cuda_state(4);
+struct Cuda {
+  template <typename T>
+  using Type = T;
+
+  static at::Tensor empty(at::IntArrayRef sizes,
+                          const at::TensorOptions& options) {
+    return at::empty(sizes, options);
   }
-  write_seed<<<1, 1, 0, c10::cuda::getCurrentCUDAStream()>>>(
-      state, seed.mutable_data_ptr<int64_t>());
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
-}
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
-    const at::Tensor& mu, const at::Tensor& logvar,
-    const std::optional<at::Tensor>& eps,
-    const std::optional<at::Generator>& generator) {
-  check_inputs(mu, logvar, eps);
-  check_generator(mu, eps, generator);
-  const c10::cuda::CUDAGuard guard(mu.device());
-  const auto m = mu.contiguous(), v = logvar.contiguous();
-  const auto e = eps ? eps->contiguous() : at::Tensor();
-  const auto z = at::empty_like(m);
-  const auto kl = at::zeros(m.sizes().slice(0, m.dim() - 1), m.options());
-  const auto seed = at::zeros({2}, m.options().dtype(at::kLong));
-  if (m.numel() == 0) return {z, kl, seed};
-  if (!eps) draw_seed(generator, seed);
-  AT_DISPATCH_FLOATING_TYPES_AND(
-      at::kBFloat16, m.scalar_type(), "reparam_kl", [&] {
-        Rows<scalar_t> x = {};
-        x.d = m.size(-1);
-        x.mu = m.const_data_ptr<scalar_t>();
-        x.logvar = v.const_data_ptr<scalar_t>();
-        x.eps = eps ? e.const_data_ptr<scalar_t>() : nullptr;
-        x.z = z.mutable_data_ptr<scalar_t>();
-        x.kl = kl.mutable_data_ptr<scalar_t>();
-        launch_forward(x, seed, kl.numel());
-      });
-  return {z, kl, seed};
-}
-
-std::tuple<at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_z, const at::Tensor& grad_kl, const at::Tensor& mu,
-    const at::Tensor& logvar, const std::optional<at::Tensor>& eps,
-    const at::Tensor& seed) {
-  check_backward(grad_z, grad_kl, mu, logvar, eps, seed);
-  const c10::cuda::CUDAGuard guard(mu.device());
-  const auto gz = grad_z.contiguous(), gk = grad_kl.contiguous();
-  const auto m = mu.contiguous(), v = logvar.contiguous();
-  const auto e = eps ? eps->contiguous() : at::Tensor();
-  const auto s = seed.contiguous();
-  const auto grad_mu = at::empty_like(m), grad_logvar = at::empty_like(m);
-  if (m.numel() == 0) return {grad_mu, grad_logvar};
-  AT_DISPATCH_FLOATING_TYPES_AND(
-      at::kBFloat16, m.scalar_type(), "reparam_kl_backward", [&] {
-        Rows<scalar_t> x = {};
-        x.d = m.size(-1);
-        x.mu = m.const_data_ptr<scalar_t>();
-        x.logvar = v.const_data_ptr<scalar_t>();
-        x.eps = eps ? e.const_data_ptr<scalar_t>() : nullptr;
-        x.grad_z = gz.const_data_ptr<scalar_t>();
-        x.grad_kl = gk.const_data_ptr<scalar_t>();
-        x.grad_mu = grad_mu.mutable_data_ptr<scalar_t>();
-        x.grad_logvar = grad_logvar.mutable_data_ptr<scalar_t>();
-        with_threads<scalar_t>(
-            x.d, gk.numel(), [&](auto threads, unsigned int blocks) {
-              backward_kernel<scalar_t, threads>
-                  <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(
-                      x, s.const_data_ptr<int64_t>(), gk.numel());
-              C10_CUDA_KERNEL_LAUNCH_CHECK();
-            });
-      });
-  return {grad_mu, grad_logvar};
-}
-
-// The noise itself, in the shape of `like`: z where mu and logvar are zero.
-at::Tensor noise(const at::Tensor& like, const at::Tensor& seed) {
-  check_inputs(like, like, std::nullopt);
-  check_seed(like, seed);
-  const c10::cuda::CUDAGuard guard(like.device());
-  const auto zeros = at::zeros(like.sizes(), like.options().dtype(at::kFloat));
-  const auto eps = at::empty_like(zeros);
-  if (eps.numel() > 0) {
-    Rows<float> x = {};
-    x.d = like.size(-1);
-    x.mu = x.logvar = zeros.const_data_ptr<float>();
-    const auto kl = at::empty({eps.numel() / x.d}, eps.options());
-    x.z = eps.mutable_data_ptr<float>();
-    x.kl = kl.mutable_data_ptr<float>();
-    launch_forward(x, seed.contiguous(), kl.numel());
+  static void write_seed(const std::optional<at::Generator>& generator,
+                         const at::Tensor& seed) {
+    auto* const source = at::get_generator_or_default<at::CUDAGeneratorImpl>(
+        generator, at::cuda::detail::getDefaultCUDAGenerator());
+    at::PhiloxCudaState state;
+    {
+      const std::lock_guard<std::mutex> lock(source->mutex_);
+      state = source->philox_cuda_state(4);
+    }
+    copy_seed<<<1, 1, 0, c10::cuda::getCurrentCUDAStream()>>>(
+        state, write<int64_t>(seed));
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
-  return eps.to(like.scalar_type());
-}
+
+  template <typename T>
+  static void forward(const Rows<T>& x, int64_t count) {
+    with_threads<T>(x.d, count, [&](auto threads, unsigned int blocks) {
+      forward_kernel<T, threads>
+          <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(x, count);
+      C10_CUDA_KERNEL_LAUNCH_CHECK();
+    });
+  }
+
+  template <typename T>
+  static void backward(const Rows<T>& x, int64_t count) {
+    with_threads<T>(x.d, count, [&](auto threads, unsigned int blocks) {
+      backward_kernel<T, threads>
+          <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(x, count);
+      C10_CUDA_KERNEL_LAUNCH_CHECK();
+    });
+  }
+};
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(aelab, CUDA, library) {
-  library.impl("reparam_kl", forward);
-  library.impl("reparam_kl_backward", backward);
-  library.impl("reparam_kl_noise", noise);
+  library.impl("reparam_kl", forward<Cuda>);
+  library.impl("reparam_kl_backward", backward<Cuda>);
+  library.impl("reparam_kl_noise", noise<Cuda>);
 }

@@ -84,6 +84,10 @@ void for_each_chunk(const Rows<T>& x, int64_t begin, int64_t end,
   const int64_t fit = kChunk / x.d;
   // A multiple of four, so that no chunk begins within a group of the noise.
   const int64_t step = fit >= 4 ? fit / 4 * 4 : std::max<int64_t>(fit, 1);
+  Seed seed = {};
+  if (x.eps == nullptr) {
+    seed = {static_cast<uint64_t>(x.seed[0]), static_cast<uint64_t>(x.seed[1])};
+  }
   Noise noise;
   for (int64_t row = begin; row < end; row += step) {
     const int64_t rows = std::min(step, end - row), last = (row + rows) * x.d;
@@ -92,7 +96,7 @@ void for_each_chunk(const Rows<T>& x, int64_t begin, int64_t end,
       if (x.eps != nullptr) {
         visit(row, rows, first, n, x.eps + first);
       } else {
-        visit(row, rows, first, n, draw({x.key, x.offset}, first, n, &noise));
+        visit(row, rows, first, n, draw(seed, first, n, &noise));
       }
     }
   }

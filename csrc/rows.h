@@ -15,7 +15,7 @@ enum class BFloat16 : uint16_t {};
 template <typename T>
 struct Rows {
   int64_t d;
-  uint64_t key, offset;
+  const int64_t* seed;  // key and offset
   const T *mu, *logvar, *eps;
   T *z, *kl;
   const T *grad_z, *grad_kl;
@@ -29,11 +29,7 @@ struct Loops {
   void (*backward)(const Rows<T>&, int64_t begin, int64_t end);
 };
 
-struct Kernels {
-  Loops<float> of_float;
-  Loops<double> of_double;
-  Loops<BFloat16> of_bfloat16;
-};
+struct Kernels : Loops<float>, Loops<double>, Loops<BFloat16> {};
 
 extern const Kernels kernels_default, kernels_avx2, kernels_avx512;
 
