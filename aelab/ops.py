@@ -15,7 +15,7 @@ from aelab import extension
 __all__ = ["reparam_kl", "reparam_kl_reference"]
 
 _C = extension.load()
-_short_road = _C and _C.reparam_kl
+_short_road: Any = _C and _C.reparam_kl
 _is_compiling = torch.compiler.is_dynamo_compiling
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 _INT64 = torch.iinfo(torch.int64)

@@ -101,14 +101,11 @@ class ReparamKlBackward : public torch::autograd::Node {
 // Whether a call of the op on x, among others, is plain eager mode.
 bool is_plain(const Tensor& x) {
   using c10::DispatchKey;
-  static const c10::DispatchKeySet common(
+  const c10::DispatchKeySet common(
       {DispatchKey::BackendSelect, DispatchKey::ADInplaceOrView});
-  static const auto cpu =
-      common |
-      c10::DispatchKeySet({DispatchKey::CPU, DispatchKey::AutogradCPU});
-  static const auto cuda =
-      common |
-      c10::DispatchKeySet({DispatchKey::CUDA, DispatchKey::AutogradCUDA});
+  const auto cpu = common.add(DispatchKey::CPU).add(DispatchKey::AutogradCPU);
+  const auto cuda =
+      common.add(DispatchKey::CUDA).add(DispatchKey::AutogradCUDA);
   const auto local = c10::impl::tls_local_dispatch_key_set();
   const auto keys = (x.key_set() | local.included_) - local.excluded_;
   return (cpu.has_all(keys) || cuda.has_all(keys)) &&
@@ -117,8 +114,7 @@ bool is_plain(const Tensor& x) {
 
 PyObject* reparam_kl(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   HANDLE_TH_ERRORS
-  TORCH_CHECK_TYPE(count == 4, "reparam_kl: expected 4 arguments, but got ",
-                   count);
+  TORCH_CHECK_TYPE(count == 4, "expected 4 arguments, but got ", count);
   if (at::impl::torch_function_mode_enabled()) {
     Py_RETURN_NONE;
   }

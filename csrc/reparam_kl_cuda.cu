@@ -23,6 +23,7 @@ namespace {
 
 using aelab::Rows;
 constexpr int kBlock = 256, kWarp = 32;
+constexpr int64_t kMaxBlocks = 1 << 20;
 
 // Elements whose indices begin at a multiple of four: 16 bytes, 32 of double.
 template <typename T>
@@ -80,7 +81,6 @@ __device__ void load_noise(const Rows<T>& x, const Part<T>& part,
   }
   const Seed seed = {static_cast<uint64_t>(x.seed[0]),
                      static_cast<uint64_t>(x.seed[1])};
-#pragma unroll
   for (int j = 0; j < kPack<T>; j += 4) {
     const Words words = noise_words(seed, (part.first + j) / 4);
     float normal[4];
@@ -94,9 +94,8 @@ __device__ void load_noise(const Rows<T>& x, const Part<T>& part,
 template <typename T, int kThreads, typename Visit>
 __device__ void for_each_part(int64_t row, int64_t d, const Visit& visit) {
   const int64_t begin = row * d, end = begin + d;
-  int64_t first = begin / kPack<T> * kPack<T>;
-  for (first += threadIdx.x % kThreads * kPack<T>; first < end;
-       first += kThreads * kPack<T>) {
+  int64_t first = (begin / kPack<T> + threadIdx.x % kThreads) * kPack<T>;
+  for (; first < end; first += kThreads * kPack<T>) {
     visit(Part<T>{first, static_cast<int>(max(begin - first, int64_t{0})),
                   static_cast<int>(min(end - first, int64_t{kPack<T>}))});
   }
@@ -155,9 +154,8 @@ __global__ void __launch_bounds__(kBlock)
       });
     }
     sum = sum_over_threads<kThreads>(sum);
-    if (row < rows && threadIdx.x % kThreads == 0) {
-      x.kl[row] = static_cast<T>(sum);
-    }
+    const bool first = threadIdx.x % kThreads == 0;
+    if (first && row < rows) x.kl[row] = static_cast<T>(sum);
   });
 }
 
@@ -189,13 +187,15 @@ __global__ void __launch_bounds__(kBlock)
   });
 }
 
-// Calls launch(kThreads, blocks) with the number of threads for a row of d.
+// Calls launch(threads, blocks, stream) with the threads for a row of d.
 template <typename T, typename Launch>
 void with_threads(int64_t d, int64_t rows, const Launch& launch) {
   const auto go = [&](auto threads) {
     const int64_t at_once = kBlock / threads;
-    launch(threads, static_cast<unsigned int>(std::min<int64_t>(
-                        (rows + at_once - 1) / at_once, 1 << 20)));
+    const int64_t blocks = (rows + at_once - 1) / at_once;
+    launch(threads, static_cast<unsigned int>(std::min(blocks, kMaxBlocks)),
+           c10::cuda::getCurrentCUDAStream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
   };
   if (d <= kPack<T>) {
     go(std::integral_constant<int, 1>());
@@ -229,11 +229,8 @@ struct Cuda {
                          const at::Tensor& seed) {
     auto* const source = at::get_generator_or_default<at::CUDAGeneratorImpl>(
         generator, at::cuda::detail::getDefaultCUDAGenerator());
-    at::PhiloxCudaState state;
-    {
-      const std::lock_guard<std::mutex> lock(source->mutex_);
-      state = source->philox_cuda_state(4);
-    }
+    const std::lock_guard<std::mutex> lock(source->mutex_);
+    const at::PhiloxCudaState state = source->philox_cuda_state(4);
     copy_seed<<<1, 1, 0, c10::cuda::getCurrentCUDAStream()>>>(
         state, write<int64_t>(seed));
     C10_CUDA_KERNEL_LAUNCH_CHECK();
@@ -241,19 +238,15 @@ struct Cuda {
 
   template <typename T>
   static void forward(const Rows<T>& x, int64_t count) {
-    with_threads<T>(x.d, count, [&](auto threads, unsigned int blocks) {
-      forward_kernel<T, threads>
-          <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(x, count);
-      C10_CUDA_KERNEL_LAUNCH_CHECK();
+    with_threads<T>(x.d, count, [&](auto threads, auto blocks, auto stream) {
+      forward_kernel<T, threads><<<blocks, kBlock, 0, stream>>>(x, count);
     });
   }
 
   template <typename T>
   static void backward(const Rows<T>& x, int64_t count) {
-    with_threads<T>(x.d, count, [&](auto threads, unsigned int blocks) {
-      backward_kernel<T, threads>
-          <<<blocks, kBlock, 0, c10::cuda::getCurrentCUDAStream()>>>(x, count);
-      C10_CUDA_KERNEL_LAUNCH_CHECK();
+    with_threads<T>(x.d, count, [&](auto threads, auto blocks, auto stream) {
+      backward_kernel<T, threads><<<blocks, kBlock, 0, stream>>>(x, count);
     });
   }
 };
