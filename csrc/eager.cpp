@@ -14,6 +14,7 @@
 #include <torch/csrc/Generator.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/dynamo/compiled_autograd.h>
 
 #include <memory>
 #include <mutex>
@@ -83,6 +84,27 @@ class ReparamKlBackward : public torch::autograd::Node {
     if (eps && task_should_compute_output(2)) {
       result[2] = grad_z.mul(logvar.div(2).exp());
     }
+    return result;
+  }
+
+  // Compiled autograd runs apply on what it traces with, in place of the saved.
+  void compiled_args(
+      torch::dynamo::autograd::CompiledNodeArgs& args) const override {
+    args.collect(mu_, false);
+    args.collect(logvar_, false);
+    args.collect(eps_, false);
+    args.collect(seed_);
+  }
+
+  variable_list apply_with_saved(
+      const variable_list& grads,
+      torch::dynamo::autograd::SwapSavedVariables& saved) override {
+    const auto each = [&](auto&& visit) {
+      visit(mu_), visit(logvar_), visit(eps_), visit(seed_);
+    };
+    each([&](auto& x) { saved.before(x); });
+    auto result = apply(variable_list(grads));
+    each([&](auto& x) { saved.after(x); });
     return result;
   }
 

@@ -4,6 +4,7 @@
 do, or do wrong, is skipped where it was not built.
 """
 
+import contextlib
 import math
 import os
 import re
@@ -17,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._dynamo import compiled_autograd
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
@@ -505,6 +507,22 @@ def test_autograd_guards_the_short_road_as_its_own():
         step()
     z, _ = ops.reparam_kl(*(x.requires_grad_() for x in draw(4, 3)))
     assert z.grad_fn.name() == "ReparamKlBackward"
+
+
+@fused
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # its tracing
+def test_compiled_autograd_goes_through_the_short_road():
+    mu, logvar = (x.requires_grad_() for x in draw(4, 3))
+    gradients = []
+    traced = compiled_autograd._enable(torch.compile(backend="eager"))
+    for mode in (contextlib.nullcontext(), traced):
+        mu.grad = logvar.grad = None
+        z, kl = ops.reparam_kl(mu, logvar, generator=seeded(2))
+        with mode:
+            (z * kl[:, None]).sum().backward()
+        gradients.append((mu.grad, logvar.grad))
+    for one, two in zip(*gradients, strict=True):
+        assert torch.equal(one, two)
 
 
 @fused
