@@ -73,7 +73,7 @@ def extension() -> Iterator[Finding]:
     error = _difference("cpu")
     yield Finding(
         error < 1e-5,
-        f"extension loaded: one path for every {platform.machine()} CPU, "
+        f"extension loaded: CPU loops for {torch.backends.cpu.get_cpu_capability()}, "
         f"{ops._C.count_threads()} threads, {error:.0e} off plain PyTorch",
         extension.BUILD,
     )
