@@ -1,5 +1,6 @@
 """What the C++ and CUDA sources promise as files and as a built library."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -83,6 +84,53 @@ def test_the_loops_of_an_instruction_set_share_no_function():
         name = path.parent.name.removesuffix(".dir").removeprefix("rows_")
         shared = [line.split(maxsplit=2)[2] for line in done.stdout.splitlines()]
         assert shared == [f"aelab::kernels_{name}"]
+
+
+WORDS = """
+#include <initializer_list>
+
+#include "lanes.h"
+int main() {
+  const Seed seed = {0x243F6A8885A308D3, 0x13198A2E03707344};
+  for (uint64_t group : {uint64_t{0}, (uint64_t{1} << 32) - 9, uint64_t{1} << 45}) {
+    uint32_t word[4][kGroups];
+    words_of_groups(seed, group, word);
+    for (int i = 0; i < kGroups; ++i) {
+      const Words plain = noise_words(seed, group + i);
+      for (int j = 0; j < 4; ++j) {
+        if (word[j][i] != plain.w[j]) return 1;
+      }
+    }
+  }
+}
+"""
+SETS = {"default": [], "avx2": ["-mavx2"], "avx512": ["-mavx2", "-mavx512f"]}
+
+
+@fused
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a compiler")
+@pytest.mark.parametrize("name", SETS)
+def test_words_on_vectors_are_the_plain_ones_however_far_out(name, tmp_path):
+    # Rejects an index of 32 bits: no tensor in memory is long enough to show it.
+    names = list(SETS)
+    if names.index(name) > names.index(best_set()):
+        pytest.skip(f"the processor has no {name}")
+    source, program = tmp_path / "words.cpp", tmp_path / "words"
+    source.write_text(WORDS)
+    command = ["c++", "-std=c++20", "-O1", *SETS[name], "-I", CSRC, source]
+    subprocess.run([*command, "-o", program], check=True, capture_output=True)
+    assert subprocess.run([program]).returncode == 0
+
+
+def best_set():
+    """The instruction set that torch would use, were it not told another one."""
+    environment = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability().lower())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def test_no_header_that_triples_the_compile_time():

@@ -78,6 +78,16 @@ def test_empty_input_gives_the_empty_sum(road, shape):
 
 
 @fused
+def test_kl_of_empty_rows_is_zero_in_memory_that_was_used():
+    # Rejects a kl that is allocated, and not written.
+    for _ in range(20):
+        used = torch.full((1000,), 7.0)
+        del used
+        kl = ops.reparam_kl(torch.zeros(1000, 0), torch.zeros(1000, 0))[1]
+        assert torch.equal(kl, torch.zeros(1000))
+
+
+@fused
 def test_meta_and_fake_tensors_have_the_shapes_of_real_ones():
     mu = torch.empty(4, 3, device="meta", dtype=torch.bfloat16)
     z, kl = ops.reparam_kl(mu, mu)
@@ -108,6 +118,44 @@ def test_kl_is_that_of_torch_distributions(road):
     torch.testing.assert_close(road(mu, logvar)[1], expected)
 
 
+def test_float64_has_the_digits_of_float64(road):
+    # Rejects an exponential of float64 that is right to the digits of float32 only.
+    mu, logvar = draw(1000, 1, dtype=torch.float64, scale=5.0)
+    eps, gz = draw(1000, 1, dtype=torch.float64, seed=1)
+    logvar.requires_grad_()
+    z, kl = road(mu, logvar, eps)
+    std = torch.exp(logvar / 2)
+    (grad,) = torch.autograd.grad((z, kl), logvar, (gz, gz[:, 0]))
+    expected = gz * eps * std / 2, gz * torch.expm1(logvar) / 2
+    digits = {"rtol": 0, "atol": 3e-15}
+    size = mu.abs() + std * eps.abs()
+    torch.testing.assert_close(z / size, exact(mu, logvar, eps)[0] / size, **digits)
+    torch.testing.assert_close(kl, exact(mu, logvar, eps)[1], rtol=3e-15, atol=3e-15)
+    size = expected[0].abs() + expected[1].abs()
+    torch.testing.assert_close(grad / size, sum(expected) / size, **digits)
+
+
+@pytest.mark.parametrize("source", ["given", "drawn"])
+def test_bfloat16_is_float32_rounded_once(road, source):
+    # Rejects rounding that truncates, that takes halves up, and that loses NaN.
+    inputs = (*draw(64, 40, dtype=torch.bfloat16), *draw(64, 40, seed=1))
+    mu, logvar, eps, gz = (x.bfloat16() for x in inputs)
+    logvar[0] = 0.0  # std = 1: sums of two short numbers end in halves
+    mu[0, 0], logvar[1, 0], gz[2, 0] = math.nan, math.inf, math.nan
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        leaves = [x.detach().to(dtype).requires_grad_() for x in (mu, logvar)]
+        noise = {"eps": eps.to(dtype)} if source == "given" else {}
+        torch.manual_seed(6)
+        outputs = road(*leaves, **noise)
+        weights = gz.to(dtype), gz[:, 1].to(dtype)
+        results.append([*outputs, *torch.autograd.grad(outputs, leaves, weights)])
+    for short, long in zip(*results, strict=True):
+        torch.testing.assert_close(
+            short, long.bfloat16(), rtol=0, atol=0, equal_nan=True
+        )
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gradients_are_those_of_the_formulas(road, dtype):
     mu, logvar = (x.requires_grad_() for x in draw(16, 5, dtype=dtype, scale=2.0))
@@ -133,6 +181,19 @@ def test_drawn_noise_is_the_noise_of_the_plain_twin():
     z2, kl2 = two(mu, logvar, generator=seeded(5))
     torch.testing.assert_close(z1, z2, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(kl1, kl2, rtol=1e-6, atol=1e-6)
+
+
+@fused
+def test_drawn_noise_has_the_digits_of_float32():
+    # Rejects polynomials that are wrong in a last digit. The twin is exact to half a
+    # unit; the errors of radius and angle are 2e-7 of the radius.
+    zeros = torch.zeros(1_000_000)
+    fast, _ = ops.reparam_kl(zeros, zeros, generator=seeded(9))
+    slow, _ = ops.reparam_kl_reference(zeros, zeros, generator=seeded(9))
+    pairs = slow.reshape(-1, 2).double()
+    radius = pairs.norm(dim=-1, keepdim=True)
+    error = (fast.reshape(-1, 2).double() - pairs).abs() / radius
+    assert error.max() < 3e-7
 
 
 # The test vectors of Philox 4x32-10 that its authors publish (Random123, kat_vectors).
@@ -640,6 +701,7 @@ DTYPE = "expected mu of dtype float32, float64 or bfloat16, but got {}"
 BAD = [
     (ValueError, ONE_SHAPE.format("logvar", (8, 2), (8, 3)), batch, torch.zeros(8, 3)),
     (ValueError, ONE_SHAPE.format("logvar", (3,), (1,)), batch[:3, 0], batch[:1, 0]),
+    (ValueError, ONE_SHAPE.format("logvar", (8, 2), (2, 8)), batch, batch.view(2, 8)),
     (ValueError, ONE_SHAPE.format("eps", (8, 2), (2,)), batch, batch, batch[0]),
     (
         ValueError,
