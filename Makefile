@@ -5,6 +5,7 @@ TORCH_INDEX ?=
 JOBS ?= 2
 MODE := $(or $(AELAB_EXTENSION),auto)# or require, or off
 BIN := .venv/bin
+OP := tests/test_ops.py tests/test_ops_mutants.py
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 LAB := .venv/share/jupyter/lab/settings
 NEWS := '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}'
@@ -12,21 +13,22 @@ PYTEST := PYTHONWARNINGS=error::RuntimeWarning,error::FutureWarning \
   $(BIN)/pytest -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 
 # Threads that wait asleep, else two programs on two cores are ten times slower:
-lectures lab test test-matrix store: export OMP_WAIT_POLICY = PASSIVE
-.PHONY: help lectures lab test test-matrix check bench store clean
+lectures lab test test-matrix faults sanitize store: export OMP_WAIT_POLICY = PASSIVE
+.PHONY: help lectures lab test test-matrix faults sanitize check bench store clean
 help:           ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/\t/' | expand -t 16
-
 lectures: .venv/.aelab-$(MODE)  ## execute every lecture into build/lectures/
 	$(BIN)/python lectures/run.py
-
 test: .venv/.aelab-$(MODE) check  ## style, unit tests, and the lectures under nbval
 	$(PYTEST) --cov=aelab tests lectures
-OP := tests/test_ops.py tests/test_ops_mutants.py
 test-matrix: .venv/.aelab-$(MODE)  ## op and lectures in three corners of machines
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default $(PYTEST) $(OP) lectures
 	OMP_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) $(OP) lectures
 	AELAB_EXTENSION=off $(PYTEST) $(OP) lectures
+faults: .venv/.packages  ## plant faults in csrc, and see which test rejects each
+	$(BIN)/python tests/csrc_faults.py
+sanitize: .venv/.packages  ## the op's tests on csrc under sanitizers
+	$(BIN)/python tests/csrc_sanitize.py
 
 check: .venv/.packages  ## style and types: ruff, clang-format, mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -39,7 +41,6 @@ bench: .venv/.aelab-$(MODE)  ## time an epoch of training, and the fused op, bes
 
 lab: .venv/.aelab-$(MODE)  ## open JupyterLab on the first lecture
 	$(BIN)/jupyter lab --ip 127.0.0.1 $(firstword $(wildcard lectures/*.ipynb))
-
 store: .venv/.aelab-$(MODE)  ## execute the lectures and store their outputs
 	$(BIN)/python lectures/run.py --store
 

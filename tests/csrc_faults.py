@@ -25,6 +25,16 @@ import sys
 sys.meta_path[:] = [f for f in sys.meta_path if "_editable_" not in type(f).__module__]
 """
 
+BUILT = "build/cmake-faults"  # where tests/test_csrc.py looks for object files
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
+    "AELAB_EXTENSION": "require",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "COLUMNS": "400",  # pytest's summary in full
+}
+
 PHILOX, EXP, MATHS = "csrc/philox.h", "csrc/exponential.h", "csrc/reparam_kl.h"
 LANES, ROWS, CPU = "csrc/lanes.h", "csrc/rows.cpp", "csrc/reparam_kl_cpu.cpp"
 OP, CHECKS, EAGER = "csrc/op.h", "csrc/checks.h", "csrc/eager.cpp"
@@ -180,7 +190,7 @@ def execute(*command, **options):
     return done.stdout
 
 
-def copy_project(copy):
+def copy_project(copy, flags=""):
     """Copy what is built and tested, and configure its build."""
     ignored = shutil.ignore_patterns("__pycache__", "_C*.so")
     for name in COPIED:
@@ -192,20 +202,12 @@ def copy_project(copy):
     configure = ["cmake", "-G", "Ninja", "-S", copy / "csrc", "-B", copy / BUILT]
     configure += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"]
     configure += [f"-DPython_EXECUTABLE={sys.executable}", "-DCMAKE_BUILD_TYPE=Release"]
+    configure += [f"-DCMAKE_CXX_FLAGS={flags}"]
     execute(*configure, env=ENVIRONMENT)
 
 
-BUILT = "build/cmake-faults"  # where tests/test_csrc.py looks for object files
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
-    "AELAB_EXTENSION": "require",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "COLUMNS": "400",  # pytest's summary in full
-}
-
-
 def build(copy):
+    """Compile what is out of date, and put it into the copy."""
     execute("ninja", "-C", copy / BUILT, "-j2", env=ENVIRONMENT)
     execute("cmake", "--install", copy / BUILT, "--prefix", copy, env=ENVIRONMENT)
 
