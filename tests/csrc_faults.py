@@ -92,9 +92,9 @@ FAULTS = {
         "\n#if defined(__AVX2__) && !defined(__AVX512F__)\n"
         "constexpr int64_t kLanes = 8;\n"
         "#else\nconstexpr int64_t kLanes = 16;\n#endif\n"),
-    "functions shared among the sets": (
-        ROWS, "namespace {\n\nusing aelab::BFloat16;",
-        "inline namespace shared {\n\nusing aelab::BFloat16;"),
+    "a function shared among the sets": (
+        ROWS, "const aelab::Kernels aelab",
+        "__attribute__((used)) inline void shared() {}\n\nconst aelab::Kernels aelab"),
     "contraction to fused multiply-adds": (BUILD, "-ffp-contract=off -fno", "-fno"),
     # The generator on vectors.
     "an AVX2 product of its own": (
@@ -155,6 +155,11 @@ FAULTS = {
     "dtypes not compared": (CHECKS, "mu.scalar_type() == x.scalar_type()", "true"),
     "devices not compared": (CHECKS, "mu.device() == x.device()", "true"),
     "eps not checked": (CHECKS, '*eps, "eps"', 'mu, "eps"'),
+    "device of grad_kl not checked": (
+        CHECKS, "grad_kl.device() == mu.device()", "true"),
+    "device of seed not checked": (CHECKS, "seed.device() == mu.device()", "true"),
+    "dtype of grad_kl not checked": (
+        CHECKS, "grad_kl.scalar_type() == mu.scalar_type()", "true"),
     "seed not checked": (CHECKS, "  check_seed(mu, seed);", ""),
     "size of grad_kl not checked": (
         CHECKS, "grad_kl.sizes() == mu.sizes().slice(0, mu.dim() - 1)", "true"),

@@ -573,17 +573,19 @@ def test_autograd_guards_the_short_road_as_its_own():
 @fused
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # its tracing
 def test_compiled_autograd_goes_through_the_short_road():
-    mu, logvar = (x.requires_grad_() for x in draw(4, 3))
-    gradients = []
-    traced = compiled_autograd._enable(torch.compile(backend="eager"))
-    for mode in (contextlib.nullcontext(), traced):
-        mu.grad = logvar.grad = None
-        z, kl = ops.reparam_kl(mu, logvar, generator=seeded(2))
-        with mode:
-            (z * kl[:, None]).sum().backward()
-        gradients.append((mu.grad, logvar.grad))
-    for one, two in zip(*gradients, strict=True):
-        assert torch.equal(one, two)
+    # Rejects a graph that keeps the seed, or the inputs, of its first call.
+    for seed in (2, 3):
+        mu, logvar = (x.requires_grad_() for x in draw(4, 3, seed=seed))
+        gradients = []
+        traced = compiled_autograd._enable(torch.compile(backend="eager"))
+        for mode in (contextlib.nullcontext(), traced):
+            mu.grad = logvar.grad = None
+            z, kl = ops.reparam_kl(mu, logvar, generator=seeded(seed))
+            with mode:
+                (z * kl[:, None]).sum().backward()
+            gradients.append((mu.grad, logvar.grad))
+        for one, two in zip(*gradients, strict=True):
+            assert torch.equal(one, two)
 
 
 @fused
@@ -801,6 +803,23 @@ def test_the_backward_op_guards_its_memory():
     ]:
         with pytest.raises(error, match=re.escape(message)):
             backward(**(good | {"seed": seed} | change))
+
+
+@fused
+def test_the_kernels_guard_themselves_against_memory_elsewhere():
+    # A call with a meta tensor goes to the meta kernel. Sent to that of the CPU, it
+    # meets the checks of csrc/checks.h, which otherwise a GPU alone would show.
+    cpu = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+    seed = torch.tensor([0, 0])
+    good = [batch, batch[:, 0], batch, batch, batch, seed]
+    names = ["grad_z", "grad_kl", "", "logvar", "eps", "seed"]
+    for i in (0, 1, 3, 4, 5):
+        bad = [x.to("meta") if i == j else x for j, x in enumerate(good)]
+        with pytest.raises(ValueError, match=f"expected .*{names[i]} on .* got .*meta"):
+            torch.ops.aelab.reparam_kl_backward.default.redispatch(cpu, *bad)
+        if i in (3, 4):
+            with pytest.raises(ValueError, match=f"mu and {names[i]} on one device"):
+                torch.ops.aelab.reparam_kl.default.redispatch(cpu, *bad[2:5])
 
 
 @fused
