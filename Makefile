@@ -43,7 +43,6 @@ lab: .venv/.aelab-$(MODE)  ## open JupyterLab on the first lecture
 	$(BIN)/jupyter lab --ip 127.0.0.1 $(firstword $(wildcard lectures/*.ipynb))
 store: .venv/.aelab-$(MODE)  ## execute the lectures and store their outputs
 	$(BIN)/python lectures/run.py --store
-
 clean:          ## remove all that the other targets made
 	rm -rf .venv build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
