@@ -95,8 +95,8 @@ def check_addresses(copy):
     # The test of torch.compile is left out: it would run the compiler under ASan.
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not compiled_gives"]
     status, said = run(copy, *tests, "tests/test_ops.py")
+    assert status == 0, f"exit status {status}: {said}"
     print(said.splitlines()[-1], flush=True)
-    assert status == 0, said
     digests = set()
     for capability in ("default", "avx2", "best"):
         asked = {} if capability == "best" else {"ATEN_CPU_CAPABILITY": capability}
