@@ -64,6 +64,14 @@ AELAB_DEVICE Words noise_words(Seed seed, uint64_t group) {
                     static_cast<uint32_t>(key >> 32));
 }
 
+// c + x (next + x (...)), from the coefficient of x^0 on.
+AELAB_DEVICE float polynomial(float, float c) { return c; }
+
+template <typename... Coefficients>
+AELAB_DEVICE float polynomial(float x, float c, Coefficients... next) {
+  return multiply_add(polynomial(x, next...), x, c);
+}
+
 // sqrt(-2 log u) for u = 2^-31 x, where x > 0 is an integer. x = 2^e m with m
 // in [sqrt(1/2), sqrt(2)), and log(m) = 2 artanh(s), s = (m - 1) / (m + 1): the
 // polynomial of least error, 7e-10.
@@ -76,9 +84,10 @@ AELAB_DEVICE float radius_of(float x) {
   std::memcpy(&m, &bits, sizeof m);
   const float s = (m - 1.0f) / (m + 1.0f), s2 = s * s;
   const float series =
-      1.0f + s2 * (0.33333408f + s2 * (0.19987378f + s2 * 0.14963257f));
+      polynomial(s2, 1.0f, 0.33333408f, 0.19987378f, 0.14963257f);
   const float two_ln2 = 1.386294361f;
-  return std::sqrt(static_cast<float>(31 - e) * two_ln2 - 4.0f * s * series);
+  return std::sqrt(
+      multiply_add(-4.0f * s, series, static_cast<float>(31 - e) * two_ln2));
 }
 
 // Two random words to two normal numbers: radius sqrt(-2 log u), u in (0, 1],
@@ -93,11 +102,10 @@ AELAB_DEVICE void box_muller(uint32_t word0, uint32_t word1, float* normal0,
   const float t =  // (pi/4) 2^-31 times the low 30 bits, moved to the top
       static_cast<float>(static_cast<int32_t>(word1 << 2)) * 3.657295199e-10f;
   const float t2 = t * t;
-  const float sine =
-      t + t * t2 * (-0.16666655f + t2 * (0.00833218f + t2 * -0.00019517f));
-  float cosine =
-      1.0f + t2 * (-0.5f + t2 * (0.0416666469f +
-                                 t2 * (-0.00138873675f + t2 * 2.44384512e-5f)));
+  const float sine = multiply_add(
+      t * t2, polynomial(t2, -0.16666655f, 0.00833218f, -0.00019517f), t);
+  float cosine = polynomial(t2, 1.0f, -0.5f, 0.0416666469f, -0.00138873675f,
+                            2.44384512e-5f);
   uint32_t bits;
   std::memcpy(&bits, &cosine, sizeof bits);
   bits ^= word1 & 0x80000000;

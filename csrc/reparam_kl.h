@@ -23,7 +23,7 @@ using Accumulator =
 // z = mu + std eps
 template <typename T>
 AELAB_DEVICE T sample(T mu, const Exponential<T>& half, T eps) {
-  return mu + half.exp * eps;
+  return multiply_add(half.exp, eps, mu);
 }
 
 // One term of KL(N(mu, exp(logvar)) || N(0, 1)), in nats:
@@ -31,21 +31,22 @@ AELAB_DEVICE T sample(T mu, const Exponential<T>& half, T eps) {
 // a sum of three parts none of which is negative.
 template <typename T>
 AELAB_DEVICE T kl_term(T mu, const Exponential<T>& half) {
-  return (mu * mu + half.minus_one * half.minus_one) / 2 + half.excess;
+  return multiply_add(mu, mu, half.minus_one * half.minus_one) / 2 +
+         half.excess;
 }
 
 // dL/dmu = dL/dz + dL/dkl mu
 template <typename T>
 AELAB_DEVICE T grad_mu(T grad_z, T grad_kl, T mu) {
-  return grad_z + grad_kl * mu;
+  return multiply_add(grad_kl, mu, grad_z);
 }
 
 // dL/dlogvar = dL/dz eps std / 2 + dL/dkl (exp(logvar) - 1) / 2
 template <typename T>
 AELAB_DEVICE T grad_logvar(T grad_z, T grad_kl, const Exponential<T>& half,
                            T eps) {
-  return (grad_z * eps * half.exp +
-          grad_kl * half.minus_one * (half.minus_one + 2)) /
+  return multiply_add(grad_z * eps, half.exp,
+                      grad_kl * half.minus_one * (half.minus_one + 2)) /
          2;
 }
 

@@ -44,13 +44,15 @@ PYTHON, BUILD = "aelab/ops.py", "csrc/CMakeLists.txt"
 FAULTS = {
     # The mathematics.
     "no 1/2 in kl": (MATHS, "half.minus_one) / 2 +", "half.minus_one) +"),
-    "grad_kl dropped from dmu": (MATHS, "grad_z + grad_kl * mu", "grad_z"),
+    "grad_kl dropped from dmu": (
+        MATHS, "multiply_add(grad_kl, mu, grad_z)", "grad_z"),
     "wrong sign in dlogvar": (
         MATHS, "grad_kl * half.minus_one * (", "-grad_kl * half.minus_one * ("),
     "-1 dropped from dlogvar": (
         MATHS, "grad_kl * half.minus_one *", "grad_kl * half.exp *"),
-    "std for std / 2 in dlogvar": (MATHS, "(grad_z * eps *", "(2 * grad_z * eps *"),
-    "-eps in z": (MATHS, "mu + half.exp * eps", "mu - half.exp * eps"),
+    "std for std / 2 in dlogvar": (
+        MATHS, "multiply_add(grad_z * eps", "multiply_add(2 * grad_z * eps"),
+    "-eps in z": (MATHS, "multiply_add(half.exp", "multiply_add(-half.exp"),
     # The loops.
     "tail of a sum skipped": (
         ROWS, "for (; i < n; ++i) {\n    total", "for (; i + 1 < n; ++i) {\n    total"),
@@ -121,8 +123,17 @@ FAULTS = {
     "a last digit of the logarithm": (PHILOX, "0.33333408f", "0.33343408f"),
     # The exponential.
     "expm1 without its digits": (
-        EXP, "expm1 * first * second + (scale - 1)",
-        "(1 + expm1) * first * second - 1"),
+        EXP, "2 * multiply_add(expm1, scale, scale - T(0.5))",
+        "2 * multiply_add(expm1, scale, scale) - 1"),
+    "2^k instead of its half": (
+        EXP, "scale = power_of_two<T>(k - 1)", "scale = power_of_two<T>(k) / 2"),
+    "float: the smallest numbers clamped": (EXP, "-87.5f", "-60.0f"),
+    "plain twin rounds twice": (
+        EXP, "sum_bits = (sum_bits - beyond) | inexact;", ""),
+    "plain twin moves to the wrong neighbour": (
+        EXP, "(sum_bits - beyond) | inexact", "(sum_bits + beyond) | inexact"),
+    "plain twin makes NaN of infinite": (
+        EXP, "((0 - size) & ~(infinite - size)) >> 63", "(0 - size) >> 63"),
     "exp(x) - 1 - x without its digits": (
         EXP, "k == 0 ? excess : minus_one - x", "minus_one - x"),
     "NaN clamped": (

@@ -86,7 +86,7 @@ def test_the_loops_of_an_instruction_set_share_no_function():
         assert shared == [f"aelab::kernels_{name}"]
 
 
-WORDS = """
+WORDS = """\
 #include <initializer_list>
 
 #include "lanes.h"
@@ -104,7 +104,52 @@ int main() {
   }
 }
 """
-SETS = {"default": [], "avx2": ["-mavx2"], "avx512": ["-mavx2", "-mavx512f"]}
+# Sums beside the middle between two floats, nearer than a double can tell; and any
+# bits at all, infinities and NaN among them.
+MULTIPLY_ADD = """\
+#include <random>
+
+#include "exponential.h"
+bool same(float a, float b, float c) {
+  const float ours = multiply_add(a, b, c), right = std::fma(a, b, c);
+  const bool nan = ours != ours && right != right;
+  return nan || std::memcmp(&ours, &right, sizeof ours) == 0;
+}
+int main() {
+  for (int i = 1; i < 64; ++i) {
+    const float a = 1 + i * 0x1p-23f, b = 0x1p-24f * (1 - i * 0x1p-23f);
+    for (float c : {1 + i * 0x1p-23f, 1 + (i + 1) * 0x1p-23f}) {
+      if (!same(a, b, c) || !same(a, b, -c) || !same(-a, b, c)) return 1;
+    }
+  }
+  std::mt19937 bits(0);
+  for (int i = 0; i < 1000000; ++i) {
+    const uint32_t words[] = {uint32_t(bits()), uint32_t(bits()), uint32_t(bits())};
+    float x[3];
+    std::memcpy(x, words, sizeof x);
+    if (!same(x[0], x[1], x[2])) return 2;
+    if (!same(x[0], x[1], -x[0] * x[1])) return 3;
+  }
+}
+"""
+SETS = {
+    "default": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx2", "-mfma", "-mavx512f"],
+}
+
+
+def run_cpp(text, name, folder):
+    """Compile a program for an instruction set, and return its exit status."""
+    names = list(SETS)
+    if names.index(name) > names.index(best_set()):
+        pytest.skip(f"the processor has no {name}")
+    source, program = folder / "program.cpp", folder / "program"
+    source.write_text(text)
+    command = ["c++", "-std=c++20", "-O1", "-ffp-contract=off", *SETS[name]]
+    command += ["-I", CSRC, source, "-o", program]
+    subprocess.run(command, check=True, capture_output=True)
+    return subprocess.run([program]).returncode
 
 
 @fused
@@ -112,14 +157,15 @@ SETS = {"default": [], "avx2": ["-mavx2"], "avx512": ["-mavx2", "-mavx512f"]}
 @pytest.mark.parametrize("name", SETS)
 def test_words_on_vectors_are_the_plain_ones_however_far_out(name, tmp_path):
     # Rejects an index of 32 bits: no tensor in memory is long enough to show it.
-    names = list(SETS)
-    if names.index(name) > names.index(best_set()):
-        pytest.skip(f"the processor has no {name}")
-    source, program = tmp_path / "words.cpp", tmp_path / "words"
-    source.write_text(WORDS)
-    command = ["c++", "-std=c++20", "-O1", *SETS[name], "-I", CSRC, source]
-    subprocess.run([*command, "-o", program], check=True, capture_output=True)
-    assert subprocess.run([program]).returncode == 0
+    assert run_cpp(WORDS, name, tmp_path) == 0
+
+
+@fused
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a compiler")
+@pytest.mark.parametrize("name", SETS)
+def test_a_product_and_sum_are_rounded_once(name, tmp_path):
+    # Rejects (float)((double)a * b + c): rounded twice, it differs once in 1e9 times.
+    assert run_cpp(MULTIPLY_ADD, name, tmp_path) == 0
 
 
 def best_set():
