@@ -30,6 +30,14 @@ from torch.nn import functional as F
 from aelab import ops, plots
 
 SHAPES = [(128, 2), (128, 32), (512, 64), (4096, 128), (65536, 256)]
+# Times as fast as eager: forward, forward+backward.
+AIMS = {
+    "128x2": (12, 5.5),
+    "128x32": (13, 7),
+    "512x64": (22, 11),
+    "4096x128": (25, 14),
+    "65536x256": (20, 12),
+}
 HEAP = {
     "MALLOC_TOP_PAD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**33),
@@ -129,7 +137,11 @@ def ways(shape: tuple[int, int]) -> dict[str, tuple[Callable, Callable]]:
     def add() -> Tensor:
         return torch.add(one, two)
 
+    def add_twice() -> Outputs:
+        return torch.add(one, two), torch.add(one, two)
+
     found["(one torch.add)"] = add, backward_of(add, (one, two), gz)
+    found["(two torch.add)"] = add_twice, backward_of(add_twice, (one, two), (gz, gz))
     if importlib.util.find_spec("jax"):
         found["JAX, jit"] = jax_ways(mu, logvar)
     return found
@@ -276,6 +288,48 @@ def training_step(sizes: tuple[int, int, int], sample: Callable) -> Callable[[],
     return step
 
 
+def aims(results: dict[str, Any]) -> list[tuple[str, float, float, str]]:
+    """Return what is aimed at, seen and aim, and what bounds it, by this run's figures.
+
+    The bounds: the time of the same call with the noise given, which leaves out the
+    generator; two torch.add, the least graph with two outputs; and, of the traffic, the
+    lines of the outputs, which a processor reads before it writes them.
+    """
+    found = []
+    for title, rows in results["times"].items():
+        shape, threads, what = title.split(", ") if "x" in title else ("", "", "")
+        if threads != "2 threads" or not shape:
+            continue
+        backward = "backward" in what
+        given = rows["reparam_kl, eps given"]["us"]
+        peers = {"eager": AIMS[shape][backward]}
+        if shape in ("4096x128", "65536x256"):
+            peers["compile, fallback_random"] = (12, 6)[backward]
+        for peer, aim in peers.items():
+            bound = f"{rows[peer]['us'] / given:.1f} if noise were free"
+            found.append((f"{shape} {what}, {peer}", rows[peer]["ratio"], aim, bound))
+        if shape == "128x2":
+            floor = rows["reparam_kl"]["us"] / rows["(two torch.add)"]["us"]
+            seen, aim = 1 / rows["(one torch.add)"]["ratio"], (1.0, 1.2)[backward]
+            bound = f"{floor:.2f} of two torch.add; less is better"
+            found.append((f"{shape} {what}, share of one torch.add", seen, aim, bound))
+        if backward and shape in ("4096x128", "65536x256"):
+            seen = rows["compile, eps given"]["ratio"]
+            found.append((f"{shape} {what}, both with eps given", seen, 2, ""))
+    rates = results["10^9 normals a second, 1 thread"]
+    seen = rates["reparam_kl"] / rates["normal_"]
+    found.append(("normals a second, normal_", seen, 14, ""))
+    shares = results["share of copy bandwidth, 2 threads"]
+    for name, aim, bytes_, lines in (
+        ("forward, eps given", 0.97, 16, 4),
+        ("forward", 0.85, 12, 4),
+        ("backward", 0.9, 20, 8),
+    ):
+        bound = f"{shares[name] * (bytes_ + lines) / bytes_:.2f} with the lines read"
+        found.append((f"share of copy bandwidth, {name}", shares[name], aim, bound))
+    return found
+
+
 def chart(results: dict[str, Any], path: Path) -> None:
     """Draw how many times the fused op's time the others take, at one shape."""
     title = next(t for t in reversed(results["times"]) if "forward+backward" in t)
@@ -359,6 +413,9 @@ def main() -> None:
         results = run([(128, 2), (4096, 128)], [2], 15, 0.004)
     else:
         results = run(SHAPES, [1, 2], 31, 0.02)
+    print(f"\n{'aim':52}{'seen':>8}{'aim':>8}  bound")
+    for name, seen, aim, bound in aims(results):
+        print(f"{name:52}{seen:>8.2f}{aim:>8.2f}  {bound}")
     results["load before and after"] = [load, os.getloadavg()[0]]
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))

@@ -252,6 +252,19 @@ def test_special_values_are_those_of_the_formulas(road):
     torch.testing.assert_close(kl, expected_kl, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_std_is_right_from_the_smallest_to_the_largest_number(road, dtype):
+    info = torch.finfo(dtype)
+    ends = 2 * math.log(info.tiny), 2 * math.log(info.max)
+    logvar = torch.linspace(*ends, 10_000, dtype=torch.float64)[:-1, None].to(dtype)
+    mu, eps = torch.zeros_like(logvar), torch.ones_like(logvar)
+    z, _ = road(mu, logvar, eps)
+    expected = [math.exp(x / 2) for x in logvar.squeeze(1).tolist()]
+    expected = torch.tensor(expected, dtype=dtype)[:, None]
+    # Denormal numbers may be taken for zero.
+    torch.testing.assert_close(z, expected, rtol=4 * info.eps, atol=2 * info.tiny)
+
+
 # Property
 
 
