@@ -39,6 +39,8 @@ def torch_() -> Iterator[Finding]:
     """Return the findings about PyTorch."""
     try:
         import torch
+
+        from aelab import extension
     except ImportError as error:
         yield Finding(False, f"torch cannot be imported: {error}", "pip install torch")
         return
@@ -48,6 +50,13 @@ def torch_() -> Iterator[Finding]:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
         f"CPU capability {torch.backends.cpu.get_cpu_capability()}",
         "pip install 'torch>=2.11'",
+    )
+    tested = extension.tested()
+    yield Finding(
+        True if tested else None,
+        f"the extension is tested with torch {', '.join(extension.TESTED)}"
+        + ("" if tested else ": what it does with this one is not known"),
+        "make test",
     )
 
 
@@ -73,7 +82,7 @@ def extension() -> Iterator[Finding]:
     error = _difference("cpu")
     yield Finding(
         error < 1e-5,
-        f"extension loaded: CPU loops for {torch.backends.cpu.get_cpu_capability()}, "
+        f"extension loaded: CPU loops for {ops._C.cpu_loops()}, "
         f"{ops._C.count_threads()} threads, {error:.0e} off plain PyTorch",
         extension.BUILD,
     )

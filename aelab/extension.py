@@ -21,6 +21,7 @@ from types import ModuleType
 import torch
 
 MODES = ("auto", "require", "off")
+TESTED = ("2.13",)  # the releases of torch that the extension's tests ran on
 BUILD = "AELAB_EXTENSION=require pip install --no-build-isolation --no-deps -v -e ."
 
 
@@ -76,13 +77,31 @@ def load() -> ModuleType | None:
     try:
         if _release(built) != _release(torch.__version__):
             raise ImportError("PyTorch keeps no binary interface between releases")
-        return importlib.import_module("aelab._C")
+        module = importlib.import_module("aelab._C")
     except ImportError as error:
         raise ImportError(
             f"aelab._C is broken: it was built against torch {built}, and torch "
             f"{torch.__version__} is found ({error}). To build it again, run in the "
             f"course's folder: {BUILD}"
         ) from error
+    if not tested():
+        warnings.warn(
+            f"aelab's extension is tested with torch {', '.join(TESTED)}, and not with "
+            f"torch {torch.__version__}: run `make test` in the course's folder, or "
+            "set AELAB_EXTENSION=off to do without it",
+            stacklevel=2,
+        )
+    return module
+
+
+def tested() -> bool:
+    """Return whether the extension's tests ran on this release of torch.
+
+    Returns
+    -------
+    bool
+    """
+    return ".".join(_release(torch.__version__)) in TESTED
 
 
 def _release(version: str) -> list[str]:

@@ -271,6 +271,13 @@ if _C is not None:
         eps: Tensor | None,
         seed: Tensor,
     ) -> tuple[Tensor, Tensor]:
+        _enter(mu, logvar, eps, None)
+        _check_like_mu(mu, grad_z, "grad_z")
+        if grad_kl.shape != mu.shape[:-1]:
+            raise ValueError(
+                "reparam_kl: expected one grad_kl for every row of mu "
+                f"{tuple(mu.shape)}, but got {tuple(grad_kl.shape)}"
+            )
         return mu.new_empty(mu.shape), mu.new_empty(mu.shape)
 
     @torch.library.register_fake("aelab::reparam_kl_noise")

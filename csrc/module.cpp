@@ -1,7 +1,6 @@
 // The table of contents of csrc: the ops' schemas, and the Python module.
 // Every device's file registers its own kernels in its last lines.
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <torch/library.h>
@@ -18,6 +17,8 @@
 namespace py = pybind11;
 
 void add_eager_road(PyObject* module);  // in eager.cpp
+const char*
+cpu_loops();  // in reparam_kl_cpu.cpp: the instruction set of its loops
 
 // seed, int64 of shape (2,), is all that the backward pass needs to draw the
 // noise again. It is a tensor because a Python number would be frozen into a
@@ -87,6 +88,6 @@ PYBIND11_MODULE(_C, module) {
   module.def("noise_words", group_words, py::arg("key"), py::arg("offset"),
              py::arg("group"));
   module.def("count_threads", count_threads);
-  module.def("cpu_capability", at::get_cpu_capability);
+  module.def("cpu_loops", cpu_loops);
   module.attr("pybind11_version_hex") = PYBIND11_VERSION_HEX;
 }

@@ -19,13 +19,16 @@ namespace {
 constexpr int64_t kGrain = 8192;  // elements that are worth a thread
 
 // ATEN_CPU_CAPABILITY=default or avx2 asks for less than the processor has.
-const aelab::Kernels& choose_kernels() {
+const aelab::Kernels& chosen_kernels() {
+  static const aelab::Kernels& kernels = [&]() -> const aelab::Kernels& {
 #if defined(AELAB_X86)
-  const auto capability = at::get_cpu_capability();
-  if (capability == "AVX512") return aelab::kernels_avx512;
-  if (capability == "AVX2") return aelab::kernels_avx2;
+    const auto capability = at::get_cpu_capability();
+    if (capability == "AVX512") return aelab::kernels_avx512;
+    if (capability == "AVX2") return aelab::kernels_avx2;
 #endif
-  return aelab::kernels_default;
+    return aelab::kernels_default;
+  }();
+  return kernels;
 }
 
 struct Cpu {
@@ -65,8 +68,7 @@ struct Cpu {
  private:
   template <typename T>
   static const aelab::Loops<T>& loops() {
-    static const aelab::Kernels& kernels = choose_kernels();
-    return kernels;
+    return chosen_kernels();
   }
 
   template <typename T>
@@ -79,6 +81,8 @@ struct Cpu {
 };
 
 }  // namespace
+
+const char* cpu_loops() { return chosen_kernels().set; }
 
 TORCH_LIBRARY_IMPL(aelab, CPU, library) {
   library.impl("reparam_kl", forward<Cpu>);

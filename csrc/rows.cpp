@@ -22,6 +22,15 @@ using aelab::Rows;
 constexpr int64_t kChunk = 1024;  // elements summed before they join the total
 constexpr int64_t kLanes = 16;    // partial sums side by side
 
+// What this file is compiled for.
+#if defined(__AVX512F__)
+constexpr const char* kSet = "AVX512";
+#elif defined(__AVX2__)
+constexpr const char* kSet = "AVX2";
+#else
+constexpr const char* kSet = "DEFAULT";
+#endif
+
 template <typename T>
 T widen(T x) {
   return x;
@@ -218,4 +227,5 @@ void backward(const Rows<T>& x, int64_t begin, int64_t end) {
 const aelab::Kernels aelab::AELAB_SET = {
     {forward<float>, backward<float>},
     {forward<double>, backward<double>},
-    {forward<BFloat16>, backward<BFloat16>}};
+    {forward<BFloat16>, backward<BFloat16>},
+    kSet};

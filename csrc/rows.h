@@ -29,7 +29,9 @@ struct Loops {
   void (*backward)(const Rows<T>&, int64_t begin, int64_t end);
 };
 
-struct Kernels : Loops<float>, Loops<double>, Loops<BFloat16> {};
+struct Kernels : Loops<float>, Loops<double>, Loops<BFloat16> {
+  const char* set;  // the instruction set, in torch's words
+};
 
 extern const Kernels kernels_default, kernels_avx2, kernels_avx512;
 

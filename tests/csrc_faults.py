@@ -153,6 +153,8 @@ FAULTS = {
         "    source->set_state(*kept);\n    for (int i = 0; i < 2; ++i) {"),
     "generator ignored": (
         CPU, "        generator, at::detail", "        std::nullopt, at::detail"),
+    "AVX-512 although AVX2 is asked for": (
+        CPU, "return aelab::kernels_avx2;", "return aelab::kernels_avx512;"),
     "last row of a thread left out": (
         CPU, "loop(rows, begin, end)", "loop(rows, begin, end - (end < count))"),
     "first axis for last": (OP, "inputs.mu.size(-1)", "inputs.mu.size(0)"),

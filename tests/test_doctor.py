@@ -69,6 +69,14 @@ def test_it_runs_the_extension(capsys):
 # Property
 
 
+def test_an_untested_torch_is_no_failure(capsys, monkeypatch):
+    assert "[OK]   the extension is tested with torch 2." in examine(capsys)[1]
+    monkeypatch.setattr(extension, "TESTED", ("1.0",))
+    status, report = examine(capsys)
+    assert status == 0
+    assert "[--]   the extension is tested with torch 1.0: what it does with" in report
+
+
 def test_what_is_off_or_missing_is_no_failure(capsys, monkeypatch):
     monkeypatch.setenv("AELAB_EXTENSION", "off")
     monkeypatch.setenv("PATH", "")

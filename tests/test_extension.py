@@ -93,6 +93,15 @@ def test_off_is_silent_whatever_was_built(copy, built):
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(ops._C is None, reason="runs without the extension")
+def test_an_untested_torch_is_told_once(monkeypatch):
+    assert extension.load() is ops._C  # a warning would be an error here
+    monkeypatch.setattr(extension, "TESTED", ("1.0", "1.1"))
+    with pytest.warns(UserWarning, match="tested with torch 1.0, 1.1, and not") as told:
+        assert extension.load() is ops._C
+    assert len(told) == 1
+
+
 # Error
 
 

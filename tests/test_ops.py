@@ -347,7 +347,7 @@ def test_same_bits_for_any_number_of_threads(threads, shape):
 DIGESTS = """
 import hashlib, itertools, math, torch
 from aelab import ops
-print(torch.backends.cpu.get_cpu_capability().lower())
+print(ops._C.cpu_loops().lower())
 shapes = [(1, 1), (3, 5), (1030, 2), (64, 33), (9, 300), (2, 5003)]
 dtypes = [torch.float32, torch.float64, torch.bfloat16]
 for shape, dtype, drawn in itertools.product(shapes, dtypes, [True, False]):
@@ -382,7 +382,8 @@ def digests(capability: str | None) -> tuple[str, list[str]]:
 @fused
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_same_bits_for_every_instruction_set(capability):
-    # Rejects contraction to fused multiply-adds, and sums of as many lanes as fit.
+    # Rejects contraction to fused multiply-adds, sums of as many lanes as fit, and the
+    # same loops whatever was asked for.
     best, expected = digests(None)
     sets = ["default", "avx2", "avx512"]
     if best not in sets[sets.index(capability) + 1 :]:
@@ -816,6 +817,21 @@ def test_the_backward_op_guards_its_memory():
     ]:
         with pytest.raises(error, match=re.escape(message)):
             backward(**(good | {"seed": seed} | change))
+
+
+@fused
+def test_the_backward_op_guards_its_shapes_where_it_is_traced():
+    backward = torch.ops.aelab.reparam_kl_backward
+    meta, seed = batch.to("meta"), torch.tensor([0, 0]).to("meta")
+    good = [meta, meta[:, 0], meta, meta, None, seed]
+    assert [x.shape for x in backward(*good)] == [(8, 2), (8, 2)]
+    for i, bad, message in [
+        (0, meta[:4], "mu and grad_z of one shape"),
+        (1, meta[:4, 0], r"one grad_kl for every row of mu \(8, 2\), but got \(4,\)"),
+        (3, meta[:1], "mu and logvar of one shape"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            backward(*good[:i], bad, *good[i + 1 :])
 
 
 @fused
