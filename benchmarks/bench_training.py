@@ -55,6 +55,19 @@ def fit(model: nn.Module, x: Tensor, batch_size: int) -> float:
     return time.process_time() - start
 
 
+def steps(model: nn.Module, x: Tensor, batch_size: int) -> float:
+    """Time the steps alone, without any account or check: the bound of every loop."""
+    start = time.process_time()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=True)
+    generator = torch.Generator()
+    for index in torch.randperm(len(x)).split(batch_size):
+        loss = OBJECTIVE(model, x[index], generator)["loss"].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.process_time() - start
+
+
 def loader(model: nn.Module, x: Tensor, batch_size: int, fused: bool = True) -> float:
     """Time the same loop over a DataLoader, with the same account of the loss."""
     batches = DataLoader(TensorDataset(x), batch_size=batch_size, shuffle=True)
@@ -150,6 +163,7 @@ def pythae(model: nn.Module, x: Tensor, batch_size: int) -> float:
 
 WAYS: dict[str, Epoch] = {
     "aelab.training.fit": fit,
+    "the steps alone": steps,
     "DataLoader loop": loader,
     "  with Adam unfused": loader_unfused,
     "Lightning": lightning,
