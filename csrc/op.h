@@ -109,24 +109,4 @@ std::tuple<at::Tensor, at::Tensor> backward(
   return {grad_mu, grad_logvar};
 }
 
-// The noise itself, in the shape of `like`: z where mu and logvar are zero.
-template <typename Device>
-at::Tensor noise(const at::Tensor& like, const at::Tensor& seed) {
-  check_inputs(like, like, std::nullopt);
-  check_seed(like, seed);
-  const c10::DeviceGuard guard(like.device());
-  const auto options = like.options().dtype(at::kFloat);
-  const auto zeros = at::zeros(like.sizes(), options);
-  const auto z = Device::empty(like.sizes(), options);
-  if (z.numel() > 0) {
-    const Inputs inputs(zeros, zeros, std::nullopt, seed);
-    auto rows = rows_of<float>(inputs);
-    const auto kl = Device::empty({z.numel() / rows.d}, options);
-    rows.z = write<float>(z);
-    rows.kl = write<float>(kl);
-    Device::forward(rows, kl.numel());
-  }
-  return z.to(like.scalar_type());
-}
-
 }  // namespace

@@ -82,10 +82,10 @@ struct Cpu {
 
 }  // namespace
 
+// The instruction set of the loops, as it was compiled.
 const char* cpu_loops() { return chosen_kernels().set; }
 
 TORCH_LIBRARY_IMPL(aelab, CPU, library) {
   library.impl("reparam_kl", forward<Cpu>);
   library.impl("reparam_kl_backward", backward<Cpu>);
-  library.impl("reparam_kl_noise", noise<Cpu>);
 }

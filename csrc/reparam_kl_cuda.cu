@@ -256,5 +256,4 @@ struct Cuda {
 TORCH_LIBRARY_IMPL(aelab, CUDA, library) {
   library.impl("reparam_kl", forward<Cuda>);
   library.impl("reparam_kl_backward", backward<Cuda>);
-  library.impl("reparam_kl_noise", noise<Cuda>);
 }

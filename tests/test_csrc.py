@@ -86,6 +86,26 @@ def test_the_loops_of_an_instruction_set_share_no_function():
         assert shared == [f"aelab::kernels_{name}"]
 
 
+# The test vectors of Philox 4x32-10 that its authors publish (Random123, kat_vectors);
+# then our counter, and the salt that keeps our words apart from those that torch draws.
+PHILOX = """\
+#include "philox.h"
+bool same(Words a, Words b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+int main() {
+  const uint32_t all = 0xFFFFFFFF;
+  const Words none = {{0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8}};
+  const Words ones = {{0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD}};
+  const Words pi = {{0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1}};
+  const Words counter = {{0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344}};
+  const uint64_t group = 0x85A308D3243F6A88, offset = 0x0370734413198A2E;
+  if (!same(philox4x32({{0, 0, 0, 0}}, 0, 0), none)) return 1;
+  if (!same(philox4x32({{all, all, all, all}}, all, all), ones)) return 2;
+  if (!same(philox4x32(counter, 0xA4093822, 0x299F31D0), pi)) return 3;
+  const Seed salted = {0x299F31D0A4093822 ^ 0x61656C6162000000, offset};
+  if (!same(noise_words(salted, group), pi)) return 4;
+  if (same(noise_words({0x299F31D0A4093822, offset}, group), pi)) return 5;
+}
+"""
 WORDS = """\
 #include <initializer_list>
 
@@ -150,6 +170,12 @@ def run_cpp(text, name, folder):
     command += ["-I", CSRC, source, "-o", program]
     subprocess.run(command, check=True, capture_output=True)
     return subprocess.run([program]).returncode
+
+
+@fused
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a compiler")
+def test_philox_gives_its_published_vectors(tmp_path):
+    assert run_cpp(PHILOX, "default", tmp_path) == 0
 
 
 @fused
