@@ -90,7 +90,7 @@ def run(copy, *arguments, **variables):
 def check_addresses(copy):
     copy_project(copy, FLAGS)
     build(copy)
-    status, said = run(copy, "-c", "from aelab import ops; print(ops._C.__file__)")
+    _, said = run(copy, "-c", "from aelab import ops; print(ops._C.__file__)")
     assert said.startswith(str(copy)), f"the tests would see {said}"
     # The test of torch.compile is left out: it would run the compiler under ASan.
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not compiled_gives"]

@@ -2,5 +2,6 @@
 
 from aelab.models.autoencoder import Autoencoder
 from aelab.models.pca import PCA
+from aelab.models.vae import VAE
 
-__all__ = ["PCA", "Autoencoder"]
+__all__ = ["PCA", "VAE", "Autoencoder"]
