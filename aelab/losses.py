@@ -10,13 +10,16 @@ objective, and ``training`` stays as it is.
 """
 
 import inspect
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 Term = Callable[[Tensor, Tensor], Tensor]
+Penalty = Callable[[Tensor], Tensor]
 Objective = Callable[[nn.Module, Tensor, Generator], dict[str, Tensor]]
 
 
@@ -160,6 +163,75 @@ def weight_penalty(model: nn.Module) -> Tensor:
     return torch.stack([weight.square().sum() for weight in weights]).sum()
 
 
+def l1(z: Tensor) -> Tensor:
+    """Return the sum of the magnitudes of each code's entries.
+
+    Parameters
+    ----------
+    z : Tensor of shape (batch, k)
+        Codes of any sign.
+
+    Returns
+    -------
+    Tensor of shape (batch,)
+        In the units of `z`: a code half as large costs half as much.
+
+    Raises
+    ------
+    ValueError
+        If z is not of shape (batch, k).
+    """
+    _check_codes("l1", z)
+    return z.abs().sum(dim=1)
+
+
+def kl_sparsity(z: Tensor, rho: float) -> Tensor:
+    """Return the divergence of each unit's mean activation from rho, summed over units.
+
+    With rho_hat_j the mean of unit j over the batch, the sum over j of
+    ``rho log(rho / rho_hat_j) + (1 - rho) log((1 - rho) / (1 - rho_hat_j))``, the
+    divergence of a coin with probability rho_hat_j from one with probability rho.
+
+    Parameters
+    ----------
+    z : Tensor of shape (batch, k)
+        Activations in [0, 1], as a sigmoid gives them.
+    rho : float
+        The mean activation that costs nothing, between 0 and 1.
+
+    Returns
+    -------
+    Tensor of shape (batch,)
+        In nats: one number, of the batch as a whole, repeated for each example. It is
+        infinite if a unit is 0, or 1, on the whole batch.
+
+    Raises
+    ------
+    ValueError
+        If z is not of shape (batch, k) or leaves [0, 1], or rho is not in (0, 1).
+
+    References
+    ----------
+    Ng, Sparse autoencoder, lecture notes of CS294A, Stanford, 2011.
+    """
+    _check_codes("kl_sparsity", z)
+    if not 0 < rho < 1:
+        raise ValueError(
+            f"kl_sparsity: expected rho with 0 < rho < 1, but got {rho}; it is the "
+            "share of the time that a unit should be on"
+        )
+    low, high = (v.item() for v in torch.aminmax(z)) if z.numel() else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            "kl_sparsity: expected activations z in [0, 1], but got values in "
+            f"[{low:.3g}, {high:.3g}]; take code_activation='sigmoid', or l1"
+        )
+    rho_hat = z.mean(dim=0)  # (k,)
+    on = rho * (math.log(rho) - rho_hat.log())
+    off = (1 - rho) * (math.log1p(-rho) - torch.log1p(-rho_hat))
+    return (on + off).sum().expand(len(z))
+
+
 def reconstruction(term: Term = squared_error, *, l2: float = 0.0) -> Objective:
     """Return the objective of a plain autoencoder: the input is its own label.
 
@@ -193,28 +265,88 @@ def reconstruction(term: Term = squared_error, *, l2: float = 0.0) -> Objective:
     ----------
     Kunin et al., Loss landscapes of regularized linear autoencoders, 2019.
     """
-    if not 0 <= l2 < float("inf"):
-        raise ValueError(f"reconstruction: expected a finite l2 >= 0, but got {l2}")
-    field = list(inspect.signature(term).parameters)[1]
+    _check_weight("reconstruction", "l2", l2)
+    field = _field(term)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
     ) -> dict[str, Tensor]:
-        output = model(x)
-        if not hasattr(output, field):
-            raise ValueError(
-                f"reconstruction: expected the model's output to have {field}, which "
-                f"the term reads, but got {type(output).__name__} with "
-                f"{', '.join(getattr(output, '_fields', [])) or 'no fields'}; name the "
-                "term's second argument after one of them"
-            )
-        error = term(x, getattr(output, field))
+        error = term(x, _read("reconstruction", model(x), field))
         if l2 == 0:
             return {"loss": error}
         penalty = (l2 * weight_penalty(model)).expand_as(error)
         return {"loss": error + penalty, "reconstruction": error, "l2": penalty}
 
     return objective
+
+
+def sparse(penalty: Penalty, weight: float, term: Term = squared_error) -> Objective:
+    """Return the objective of a sparse autoencoder: rebuild, and pay for the code.
+
+    Parameters
+    ----------
+    penalty : callable
+        ``z -> Tensor of shape (batch,)``: :func:`l1`, or :func:`kl_sparsity` with its
+        rho, as in ``functools.partial(kl_sparsity, rho=0.1)``.
+    weight : float
+        Weight lambda of the penalty.
+    term : callable
+        As for :func:`reconstruction`.
+
+    Returns
+    -------
+    objective
+        ``(model, x, generator) -> dict`` with the keys ``loss`` and its two parts,
+        ``reconstruction`` and ``sparsity``, the latter with its weight.
+
+    Raises
+    ------
+    ValueError
+        If `weight` is negative or not finite; by the objective, if the model's output
+        has no code ``z``, or lacks the field that the term reads.
+    """
+    _check_weight("sparse", "weight", weight)
+    field = _field(term)
+
+    def objective(
+        model: nn.Module, x: Tensor, generator: Generator
+    ) -> dict[str, Tensor]:
+        output = model(x)
+        error = term(x, _read("sparse", output, field))
+        price = weight * penalty(_read("sparse", output, "z", "penalty"))
+        return {"loss": error + price, "reconstruction": error, "sparsity": price}
+
+    return objective
+
+
+def _field(term: Term) -> str:
+    """Return which field of a model's output a term reads, by its second argument."""
+    return list(inspect.signature(term).parameters)[1]
+
+
+def _read(who: str, output: Any, field: str, reader: str = "term") -> Tensor:
+    if not hasattr(output, field):
+        remedy = "name the term's second argument after one of them"
+        raise ValueError(
+            f"{who}: expected the model's output to have {field}, which the {reader} "
+            f"reads, but got {type(output).__name__} with "
+            f"{', '.join(getattr(output, '_fields', [])) or 'no fields'}; "
+            f"{remedy if reader == 'term' else 'train a model with a code'}"
+        )
+    return getattr(output, field)
+
+
+def _check_weight(who: str, name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{who}: expected a finite {name} >= 0, but got {value}")
+
+
+def _check_codes(who: str, z: Tensor) -> None:
+    if z.ndim != 2:
+        raise ValueError(
+            f"{who}: expected codes z of shape (batch, k), but got {tuple(z.shape)}; "
+            "pass one code a row"
+        )
 
 
 def _check(who: str, x: Tensor, other: Tensor, name: str) -> None:

@@ -299,6 +299,8 @@ def docstrings(tree):
 
 
 LONGER = {
+    "aelab/losses.py": 490,  # terms, penalties, and an objective for each idea
+    "aelab/models/autoencoder.py": 310,  # one network for all of lectures 02 and 03
     "aelab/ops.py": 315,  # the op, both roads to it, its twin, what PyTorch must know
     "aelab/plots.py": 490,  # few kinds of figure, each with a long list of parameters
 }

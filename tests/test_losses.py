@@ -21,6 +21,7 @@ from aelab import losses
 class Output(NamedTuple):
     x_hat: Tensor
     logits: Tensor
+    z: Tensor | None = None
 
 
 class Pair(nn.Module):
@@ -34,8 +35,9 @@ class Pair(nn.Module):
         self.b2 = nn.Parameter(torch.randn(d, generator=generator).double())
 
     def forward(self, x):
-        logits = x @ self.w1.T @ self.w2.T + self.b2
-        return Output(logits.sigmoid(), logits)
+        z = x @ self.w1.T
+        logits = z @ self.w2.T + self.b2
+        return Output(logits.sigmoid(), logits, z)
 
 
 def seeded(seed=0):
@@ -49,6 +51,10 @@ def draw(n=8, d=6, seed=0):
 def one_hot(n=8, d=6, seed=0):
     classes = torch.randint(d, (n,), generator=seeded(seed))
     return nn.functional.one_hot(classes, d).double()
+
+
+def linear_error(x, logits):
+    return losses.squared_error(x, logits)
 
 
 X_KINDS = {
@@ -168,6 +174,36 @@ def test_the_penalty_has_the_closed_form_as_its_minimum(share):
         assert layer.weight.grad.abs().max() < 1e-10
 
 
+def test_l1_is_numpys_norm():
+    z = draw() - 0.5
+    np.testing.assert_allclose(losses.l1(z), np.linalg.norm(z.numpy(), 1, axis=1))
+
+
+@pytest.mark.parametrize("rho", [0.05, 0.5, 0.9])
+def test_kl_sparsity_is_the_divergence_of_two_coins(rho):
+    """Rejects: rho and rho_hat swapped; a divergence for each example, then the mean;
+    the mean over units; the second outcome left out."""
+    z = draw()
+    target, found = (Bernoulli(p) for p in (torch.tensor(rho).double(), z.mean(dim=0)))
+    oracle = torch.distributions.kl_divergence(target, found).sum()
+    assert_close(losses.kl_sparsity(z, rho), oracle.expand(8), rtol=1e-6, atol=0)
+    p, q = rho, z.mean(dim=0).numpy()
+    rel = scipy.special.rel_entr(p, q) + scipy.special.rel_entr(1 - p, 1 - q)
+    assert losses.kl_sparsity(z, rho)[0].item() == pytest.approx(rel.sum())
+
+
+def test_kl_sparsity_of_a_unit_that_never_speaks():
+    z = torch.zeros(8, 1)
+    assert losses.kl_sparsity(z, 0.1).isposinf().all()
+    assert losses.kl_sparsity(1 - z, 0.1).isposinf().all()
+
+
+def test_gradients_of_the_penalties_are_those_of_finite_differences():
+    z = (draw() * 0.8 + 0.1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: losses.l1(z - 0.05), z)
+    assert torch.autograd.gradcheck(lambda z: losses.kl_sparsity(z, 0.2), z)
+
+
 class Wrapped(nn.Module):
     def __init__(self, network):
         super().__init__()
@@ -213,6 +249,43 @@ def test_each_term_reads_its_own_field():
     for term, field in ((losses.squared_error, "x_hat"), (losses.bernoulli, "logits")):
         loss = losses.reconstruction(term)(model, x, seeded())["loss"]
         assert_close(loss, term(x, getattr(output, field)))
+
+
+@given(st.integers(0, 2**31), st.floats(0, 10))
+def test_l1_grows_with_the_scale(seed, c):
+    z = draw(seed=seed) - 0.5
+    assert_close(losses.l1(c * z), c * losses.l1(z))
+    assert (losses.l1(z) >= z.norm(dim=1)).all()
+
+
+@given(st.integers(0, 2**31), st.floats(0.01, 0.99))
+def test_kl_sparsity_is_zero_at_rho_alone(seed, rho):
+    z = draw(seed=seed)
+    assert (losses.kl_sparsity(z, rho) >= 0).all()
+    level = z / z.mean(dim=0) * rho  # each unit has mean rho
+    if level.max() <= 1:
+        assert losses.kl_sparsity(level, rho).max() < 1e-9
+    assert losses.kl_sparsity(torch.full_like(z, rho), rho).max() < 1e-9
+
+
+def test_kl_sparsity_sees_the_batch_and_not_its_order():
+    z, order = draw(), torch.randperm(8, generator=seeded())
+    assert_close(losses.kl_sparsity(z[order], 0.2), losses.kl_sparsity(z, 0.2))
+    uneven = torch.eye(8).double()[:, :6]  # each unit on for one example of eight
+    assert losses.kl_sparsity(uneven, 1 / 8).max() < 1e-9
+
+
+def test_the_sparse_objective_is_the_term_plus_the_penalty():
+    """Rejects: the penalty on x_hat in place of the code; lambda forgotten."""
+    model, x = Pair(), draw()
+    output = model(x)
+    for term, field in ((losses.squared_error, "x_hat"), (losses.bernoulli, "logits")):
+        terms = losses.sparse(losses.l1, 0.3, term)(model, x, seeded())
+        assert_close(terms["reconstruction"], term(x, getattr(output, field)))
+        assert_close(terms["sparsity"], 0.3 * output.z.abs().sum(dim=1))
+        assert_close(terms["loss"], terms["reconstruction"] + terms["sparsity"])
+    free = losses.sparse(losses.l1, 0.0)(model, x, seeded())["loss"]
+    assert_close(free, losses.reconstruction()(model, x, seeded())["loss"])
 
 
 def test_a_shared_weight_is_penalised_once():
@@ -269,3 +342,35 @@ def test_a_model_without_the_field_is_named():
         objective(Pair(), draw(), seeded())
     with pytest.raises(ValueError, match="but got Tensor with no fields; name the"):
         objective(nn.Identity(), draw(), seeded())
+
+
+def test_codes_are_rows():
+    for penalty in (losses.l1, lambda z: losses.kl_sparsity(z, 0.1)):
+        with pytest.raises(ValueError, match=r"\(batch, k\), but got \(6,\); pass one"):
+            penalty(torch.zeros(6))
+
+
+@pytest.mark.parametrize("bad", [-0.5, 16.0, math.nan])
+def test_activations_must_be_shares(bad):
+    z = draw()
+    z[3, 2] = bad
+    with pytest.raises(ValueError, match=r"z in \[0, 1\], but got .*sigmoid', or l1"):
+        losses.kl_sparsity(z, 0.1)
+
+
+@pytest.mark.parametrize("rho", [0, 1, -0.1, math.nan])
+def test_rho_is_a_share(rho):
+    with pytest.raises(ValueError, match=f"0 < rho < 1, but got {rho}; it is the"):
+        losses.kl_sparsity(draw(), rho)
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
+def test_lambda_is_not_negative(weight):
+    with pytest.raises(ValueError, match=f"a finite weight >= 0, but got {weight}"):
+        losses.sparse(losses.l1, weight)
+
+
+def test_a_model_without_a_code_is_named():
+    objective = losses.sparse(losses.l1, 0.1, lambda x, shape: x.sum(dim=1))
+    with pytest.raises(ValueError, match="to have z, which the penalty reads, but got"):
+        objective(nn.Linear(6, 6).double(), draw(), seeded())

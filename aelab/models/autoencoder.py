@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
@@ -55,6 +56,11 @@ class Autoencoder(nn.Module):
         Whether the decoder's weights are the encoder's, transposed; not so biases.
     residual : int
         Number of residual blocks x + W2 f(W1 x + b1) + b2 after each hidden layer.
+    top_k : int, optional
+        How many entries of a code stay, the largest; the others become 0.
+    unit_norm : bool
+        Whether the columns of the first weight of the decoder, one for each entry of
+        the code, are divided by their Euclidean norms whenever the weight is used.
 
     Attributes
     ----------
@@ -66,8 +72,9 @@ class Autoencoder(nn.Module):
     TypeError
         If a size is not an integer; by the methods, if rows are not floating-point.
     ValueError
-        If a size is too small, `shape` does not fit, or an activation is unknown; by
-        the methods, if rows are of another width.
+        If a size is too small, `shape` or `top_k` does not fit, an activation is
+        unknown, or `unit_norm` meets tied weights; by the methods, if rows are of
+        another width.
 
     Notes
     -----
@@ -89,6 +96,8 @@ class Autoencoder(nn.Module):
         bias: bool = True,
         tied: bool = False,
         residual: int = 0,
+        top_k: int | None = None,
+        unit_norm: bool = False,
     ) -> None:
         super().__init__()
         (self.input_dim,) = _sizes("input_dim", [input_dim])
@@ -96,6 +105,17 @@ class Autoencoder(nn.Module):
         hidden = _sizes("hidden_dim", hidden_dim)
         channels = _sizes("channels", channels)
         _sizes("residual", [residual], least=0)
+        (kept,) = _sizes("top_k", [latent_dim if top_k is None else top_k])
+        if kept > latent_dim:
+            raise ValueError(
+                f"Autoencoder: expected top_k <= latent_dim = {latent_dim}, but got "
+                f"{top_k}; a code has no more entries"
+            )
+        if unit_norm and tied:
+            raise ValueError(
+                "Autoencoder: expected unit_norm or tied, but got both; a tied decoder "
+                "has no columns of its own"
+            )
         f = _activation("activation", activation)
 
         # Each layer beside its mirror image: read the right column upwards.
@@ -128,9 +148,15 @@ class Autoencoder(nn.Module):
         add(nn.Linear(hidden[-1] if hidden else width, latent_dim, bias))
 
         last = _activation("code_activation", code_activation)()
+        if top_k is not None:
+            last = nn.Sequential(last, _TopK(top_k))
         self.encoder = nn.Sequential(*(left for left, _ in pairs), last)
         self.decoder = nn.Sequential(*(right for _, right in pairs[::-1]))
         self.output = _activation("output_activation", output_activation)()
+        if unit_norm:
+            parametrize.register_parametrization(
+                self.decoder[0], "weight", _UnitColumns()
+            )
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes of some rows.
@@ -180,6 +206,27 @@ class Autoencoder(nn.Module):
 class _Residual(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
+
+
+class _TopK(nn.Module):
+    def __init__(self, top_k: int) -> None:
+        super().__init__()
+        self.top_k = top_k
+
+    def forward(self, z: Tensor) -> Tensor:
+        largest = z.topk(self.top_k, dim=1)
+        return torch.zeros_like(z).scatter(1, largest.indices, largest.values)
+
+    def extra_repr(self) -> str:
+        return str(self.top_k)
+
+
+class _UnitColumns(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return F.normalize(weight, dim=0)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight  # what is assigned is stored as it is
 
 
 class _Transposed(nn.Module):

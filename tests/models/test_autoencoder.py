@@ -22,6 +22,7 @@ KINDS = {
     "residual": {"hidden_dim": 32, "residual": 2},
     "convolutional": {"channels": (4, 8)},
     "convolutional, tied": {"channels": (4, 8), "hidden_dim": (), "tied": True},
+    "top-k": {"top_k": 3, "unit_norm": True},
     "everything": {"channels": (4, 8), "tied": True, "residual": 1, "bias": False},
 }
 
@@ -120,6 +121,24 @@ def test_tied_decoder_is_the_adjoint(name):
     assert_close((model.encode(x) * z).sum(), (x * model.decode(z)).sum())
 
 
+def test_top_k_by_sorting():
+    model = make(latent_dim=7, top_k=3, code_activation="tanh").double()
+    x = draw(9, 64).double()
+    dense = np.tanh(model.encoder[:3](x).detach().numpy())
+    expected = np.where(dense >= np.sort(dense, axis=1)[:, -3:-2], dense, 0)
+    np.testing.assert_allclose(model.encode(x).detach(), expected, atol=1e-12)
+
+
+def test_unit_columns_by_hand():
+    model = make(hidden_dim=(), unit_norm=True).double()
+    raw = model.decoder[0].parametrizations.weight.original.detach().numpy()
+    columns = raw / np.linalg.norm(raw, axis=0)
+    np.testing.assert_allclose(model.decoder[0].weight.detach(), columns, atol=1e-12)
+    z = draw(9, 5).double()
+    by_hand = z.numpy() @ columns.T + model.decoder[0].bias.detach().numpy()
+    np.testing.assert_allclose(model.decode(z).detach(), by_hand, atol=1e-12)
+
+
 # Property
 
 
@@ -190,6 +209,47 @@ def test_the_seed_decides_the_first_weights():
         assert not torch.equal(a, c)
 
 
+@given(st.integers(0, 2**31), st.integers(1, 7))
+def test_top_k_keeps_the_largest_and_nothing_else(seed, top_k):
+    model = make(latent_dim=7, top_k=top_k, seed=seed)
+    x = draw(4, 64, seed=seed)
+    dense, z = model.encoder[:3](x), model.encode(x)
+    assert ((z != 0).sum(dim=1) == top_k).all()
+    assert torch.equal(z[z != 0], dense[z != 0])
+    dropped = dense.masked_fill(z != 0, -torch.inf).amax(dim=1)
+    assert (dropped <= z.masked_fill(z == 0, torch.inf).amin(dim=1)).all()
+
+
+def test_what_is_not_kept_gets_no_gradient():
+    model = make(latent_dim=7, top_k=2)
+    dense = draw(4, 7).requires_grad_()
+    z = model.encoder[-1](dense)
+    z.square().sum().backward()
+    assert torch.equal(dense.grad != 0, z != 0)
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_unit_columns_forget_the_scale(scale):
+    """Rejects: unit rows; columns made unit once, before training."""
+    model, x = make(unit_norm=True), draw(3, 64)
+    before = model(x).x_hat
+    model.decoder[0].weight = scale * model.decoder[0].weight.detach()
+    assert_close(model(x).x_hat, before)
+    norms = model.decoder[0].weight.norm(dim=0)
+    assert_close(norms, torch.ones(5))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(x).x_hat.square().sum().backward()
+    optimizer.step()
+    assert_close(model.decoder[0].weight.norm(dim=0), torch.ones(5))
+
+
+def test_unit_columns_survive_saving():
+    model, twin, x = make(unit_norm=True), make(unit_norm=True, seed=1), draw(3, 64)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(twin(x).x_hat, model(x).x_hat)
+    assert torch.equal(copy.deepcopy(model)(x).x_hat, model(x).x_hat)
+
+
 def test_output_activation_stands_between_logits_and_x_hat():
     x_hat, _, logits = make(output_activation="sigmoid")(draw(3, 64))
     assert torch.equal(x_hat, logits.sigmoid())
@@ -211,6 +271,11 @@ def test_output_activation_stands_between_logits_and_x_hat():
         (ValueError, "one of identity, relu, sigmoid, tanh, gelu, but got 'rule'",
          {"activation": "rule"}),
         (ValueError, "expected code_activation to be", {"code_activation": "softmax"}),
+        (ValueError, "expected top_k >= 1, but got 0", {"top_k": 0}),
+        (ValueError, "expected top_k <= latent_dim = 2, but got 3", {"top_k": 3}),
+        (TypeError, "expected integer top_k, but got 0.5", {"top_k": 0.5}),
+        (ValueError, "expected unit_norm or tied, but got both; a tied decoder",
+         {"unit_norm": True, "tied": True}),
         (ValueError, "expected output_activation to be", {"output_activation": None}),
         (ValueError, "height * width = 60, but got (7, 7); pass shape=",
          {"input_dim": 60, "channels": (4,)}),
