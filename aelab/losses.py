@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 Term = Callable[[Tensor, Tensor], Tensor]
 Penalty = Callable[[Tensor], Tensor]
+Corruption = Callable[[Tensor, Generator], Tensor]
 Objective = Callable[[nn.Module, Tensor, Generator], dict[str, Tensor]]
 
 
@@ -315,6 +316,70 @@ def sparse(penalty: Penalty, weight: float, term: Term = squared_error) -> Objec
         error = term(x, _read("sparse", output, field))
         price = weight * penalty(_read("sparse", output, "z", "penalty"))
         return {"loss": error + price, "reconstruction": error, "sparsity": price}
+
+    return objective
+
+
+def denoising(
+    corrupt: Corruption,
+    term: Term = squared_error,
+    *,
+    target: Corruption | None = None,
+) -> Objective:
+    """Return the objective of a denoising autoencoder: damaged in, clean out.
+
+    Parameters
+    ----------
+    corrupt : callable
+        ``(x, generator) -> x_noisy``, what the model is to see. It is drawn anew for
+        every batch, in training and in ``evaluate``; the model itself draws nothing.
+    term : callable
+        As for :func:`reconstruction`: ``(x, x_hat)`` or ``(x, logits)``.
+    target : callable, optional
+        ``(x, generator) -> label``, what the output is compared with; it is drawn
+        after `corrupt`, so its noise is independent. Default: x, the clean example.
+
+    Returns
+    -------
+    objective
+        ``(model, x, generator) -> dict`` with the key ``loss``.
+
+    Raises
+    ------
+    TypeError
+        If `corrupt` or `target` is no function, or what it returns is no tensor.
+    ValueError
+        If the term names no field of the output; by the term, if the shapes of label
+        and output differ.
+
+    References
+    ----------
+    Vincent et al., Extracting and composing robust features with denoising
+    autoencoders, 2008. Lehtinen et al., Noise2Noise: learning image restoration
+    without clean data, 2018.
+    """
+    steps = {"corrupt": corrupt} | ({} if target is None else {"target": target})
+    for name, step in steps.items():
+        if not callable(step):
+            raise TypeError(
+                f"denoising: expected {name} to be a function (x, generator) -> "
+                f"Tensor, but got {type(step).__name__}; wrap it: lambda x, generator: "
+                "data.mask(x, 0.3, generator=generator)"
+            )
+    field = _field(term)
+
+    def objective(
+        model: nn.Module, x: Tensor, generator: Generator
+    ) -> dict[str, Tensor]:
+        drawn = {name: step(x, generator) for name, step in steps.items()}
+        for name, value in drawn.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"denoising: expected {name} to return a Tensor, but got "
+                    f"{type(value).__name__}; does it lack a return?"
+                )
+        x_hat = _read("denoising", model(drawn["corrupt"]), field)
+        return {"loss": term(drawn.get("target", x), x_hat)}
 
     return objective
 

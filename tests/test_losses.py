@@ -53,6 +53,10 @@ def one_hot(n=8, d=6, seed=0):
     return nn.functional.one_hot(classes, d).double()
 
 
+def add_noise(x, generator):
+    return x + 0.5 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+
 def linear_error(x, logits):
     return losses.squared_error(x, logits)
 
@@ -93,7 +97,29 @@ def test_the_objective_gives_terms_of_shape_batch():
         assert {value.shape for value in terms.values()} == {(8,)}
 
 
+def test_denoising_gives_one_number_an_example():
+    for term in (losses.squared_error, losses.bernoulli):
+        terms = losses.denoising(add_noise, term)(Pair(), draw(), seeded())
+        assert set(terms) == {"loss"}
+        assert terms["loss"].shape == (8,)
+
+
 # Value against an outside oracle
+
+
+def test_denoising_adds_the_noise_that_the_weights_let_through():
+    """E |W (x + s eps) + b - x|^2 = |W x + b - x|^2 + s^2 |W|^2.
+
+    Rejects: the noisy target, which adds s^2 d - 2 s^2 tr W, and a clean input.
+    """
+    model, x = Pair(), draw(20_000)
+    w = (model.w2 @ model.w1).detach()
+    clean = (x @ w.T + model.b2.detach() - x).square().sum(dim=1)
+    for target, more in ((None, 0.0), (add_noise, 6 * 0.25)):
+        objective = losses.denoising(add_noise, linear_error, target=target)
+        gain = objective(model, x, seeded())["loss"].detach() - clean
+        expected = 0.25 * w.square().sum() + more
+        assert abs(gain.mean() - expected) < 4 * gain.std() / 20_000**0.5
 
 
 def test_squared_error_is_d_times_the_mean_squared_error():
@@ -294,7 +320,50 @@ def test_a_shared_weight_is_penalised_once():
     assert_close(losses.weight_penalty(twice), layer.weight.square().sum())
 
 
+def test_denoising_without_noise_is_reconstruction():
+    model, x = Pair(), draw()
+    for term in (losses.squared_error, losses.bernoulli):
+        ours = losses.denoising(lambda x, generator: x, term)(model, x, seeded())
+        plain = losses.reconstruction(term)(model, x, seeded())
+        assert_close(ours["loss"], plain["loss"])
+
+
+def test_denoising_draws_anew_from_the_generator_it_is_given():
+    model, x, generator = Pair(), draw(), seeded()
+    objective = losses.denoising(add_noise)
+    first, second = (objective(model, x, generator)["loss"] for _ in range(2))
+    assert not torch.allclose(first, second)
+    assert torch.equal(first, objective(model, x, seeded())["loss"])
+
+
+def test_the_noise_of_the_target_is_another_one():
+    """Rejects: one noise for input and target, which a copy would fit without loss."""
+    copy = Wrapped(nn.Identity())
+    x = draw()
+    loss = losses.denoising(add_noise, target=add_noise)(copy, x, seeded())["loss"]
+    generator = seeded()
+    expected = add_noise(x, generator) - add_noise(x, generator)
+    assert_close(loss, expected.square().sum(dim=1))
+    assert (loss > 0.1).all()
+
+
 # Error
+
+
+@pytest.mark.parametrize("name", ["corrupt", "target"])
+def test_a_corruption_is_a_function_that_returns(name):
+    good = {"corrupt": add_noise}
+    with pytest.raises(TypeError, match=rf"{name} to be a function .* but got Tensor"):
+        losses.denoising(**(good | {name: draw()}))
+    objective = losses.denoising(**(good | {name: lambda x, generator: None}))
+    with pytest.raises(TypeError, match=rf"{name} to return a Tensor, but got None"):
+        objective(Pair(), draw(), seeded())
+
+
+def test_denoising_names_itself():
+    objective = losses.denoising(add_noise, lambda x, mu: x)
+    with pytest.raises(ValueError, match=r"^denoising: expected the model's output"):
+        objective(Pair(), draw(), seeded())
 
 
 def test_shapes_must_agree(term):
