@@ -37,6 +37,11 @@ ERROR = "return (x - x_hat).square().sum(dim=1)"
 BCE = "binary_cross_entropy_with_logits(logits, x, "
 SOFTMAX = "return -(x * F.log_softmax(logits, dim=1)).sum(dim=1)"
 WEIGHTS = "weights = [p for p in model.parameters() if p.ndim > 1]"
+L1 = "return z.abs().sum(dim=1)"
+COINS = """
+    on = rho * (math.log(rho) - rho_hat.log())
+    off = (1 - rho) * (math.log1p(-rho) - torch.log1p(-rho_hat))"""
+PRICE = 'price = weight * penalty(_read("sparse", output, "z", "penalty"))'
 TARGET = 'return {"loss": losses.squared_error(x, x_hat)}'
 ORDER = "order = torch.randperm("
 
@@ -67,6 +72,20 @@ MUTANTS = {
     "penalty over the batch size": (
         "losses", "(l2 * weight_penalty(model))",
         "(l2 * weight_penalty(model) / len(x))", "penalty"),
+    "L1: mean for sum": ("losses", L1, L1.replace("sum", "mean"), "sparsity"),
+    "rho and rho_hat swapped": ("losses", COINS, """
+    on = rho_hat * (rho_hat.log() - math.log(rho))
+    off = (1 - rho_hat) * (torch.log1p(-rho_hat) - math.log1p(-rho))""", "sparsity"),
+    "one outcome of the coin": (
+        "losses", "(on + off).sum()", "on.sum()", "sparsity"),
+    "divergence: mean over units": (
+        "losses", "(on + off).sum()", "(on + off).mean()", "sparsity"),
+    "divergence of each activation": (
+        "losses", "rho_hat = z.mean(dim=0)", "rho_hat = z", "sparsity"),
+    "the output charged, not the code": (
+        "losses", PRICE, PRICE.replace('"z"', '"x_hat"'), "sparsity"),
+    "lambda forgotten": (
+        "losses", PRICE, PRICE.replace("weight * ", ""), "sparsity"),
     "noisy target": ("denoising", TARGET, TARGET.replace("x,", "x_noisy,"), "target"),
     "noise on the target only": (
         "denoising", "x_hat = model(x_noisy).x_hat",
@@ -157,6 +176,20 @@ def check_biases(room) -> None:
     assert before == after, "the penalty sees the biases"
 
 
+def check_sparsity(room) -> None:
+    x, model = draw(), make()
+    z = model(x).z.detach()
+    l1 = torch.linalg.vector_norm(z, 1, dim=1)
+    terms = room.losses.sparse(room.losses.l1, 0.3)(model, x, torch.Generator())
+    gap = (terms["sparsity"] - 0.3 * l1).abs().max().item()
+    assert gap < 1e-12, f"the price is not lambda times the L1 of z: off by {gap:.1e}"
+    z = draw()
+    asked, found = Bernoulli(torch.full((6,), 0.1).double()), Bernoulli(z.mean(dim=0))
+    oracle = torch.distributions.kl_divergence(asked, found).sum()
+    gap = (room.losses.kl_sparsity(z, 0.1) - oracle).abs().max().item()
+    assert gap < 1e-6, f"kl_sparsity and torch's divergence differ by {gap:.1e}"
+
+
 def check_target(room) -> None:
     """Two denoisers that need no training: return the input, and return zero."""
     x, generator = draw(2000), torch.Generator().manual_seed(0)
@@ -222,6 +255,7 @@ CHECKS = {
     "terms": check_terms,
     "penalty": check_penalty,
     "biases": check_biases,
+    "sparsity": check_sparsity,
     "target": check_target,
     "test_time": check_test_time,
     "modes": check_modes,
@@ -257,12 +291,12 @@ def test_the_originals_pass_every_check():
 
 
 def test_each_wrong_answer_is_rejected(show):
-    rows = [f"{'mutant':30}" + "".join(f"{name:10}" for name in CHECKS) + "says"]
+    rows = [f"{'mutant':34}" + "".join(f"{name:10}" for name in CHECKS) + "says"]
     survivors = []
     for name, (room, line, wrong, expected) in MUTANTS.items():
         failed = verdicts(rooms(room, line, wrong))
         marks = "".join(f"{'rejected' if c in failed else '.':10}" for c in CHECKS)
-        rows.append(f"{name:30}{marks}{failed.get(expected.split()[0], 'nothing')}")
+        rows.append(f"{name:34}{marks}{failed.get(expected.split()[0], 'nothing')}")
         if not set(expected.split()) <= set(failed):
             survivors.append(name)
     show("\n".join(rows))
