@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Categorical
 
-from aelab import checkpoint, losses, training
+from aelab import checkpoint, training
+from aelab.losses import autoencoding as losses
 from aelab.models.autoencoder import Autoencoder
 
 DENOISING = """

@@ -1,13 +1,4 @@
-"""What is minimised: terms, one number an example, and objectives made of them.
-
-A term compares data with what a decoder gives, summed over the features; the mean over
-the batch is taken in ``training``, once. Terms are negative log-likelihoods in nats up
-to a constant, the squared error one of a Gaussian of variance 1/2.
-
-An objective is a function ``(model, x, generator) -> dict of terms`` whose key ``loss``
-is what training minimises; the other keys are curves to look at. A new idea is a new
-objective, and ``training`` stays as it is.
-"""
+"""What autoencoders minimise: terms, penalties, and objectives made of them."""
 
 import inspect
 import math

@@ -1,0 +1,154 @@
+"""What a variational autoencoder minimises: the negative ELBO, and a tighter bound."""
+
+import inspect
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from aelab.losses.autoencoding import Objective, bernoulli, squared_error
+
+Term = Callable[..., Tensor]
+
+
+def gaussian(x: Tensor, x_hat: Tensor, x_logvar: Tensor) -> Tensor:
+    """Return -log N(x; x_hat, exp(x_logvar) I), summed over the features.
+
+    Parameters
+    ----------
+    x, x_hat : Tensor of shape (batch, d)
+        Data, and the means that a decoder gives.
+    x_logvar : Tensor of shape ()
+        Logarithm of the variance of every feature, in squared units of `x`.
+
+    Returns
+    -------
+    Tensor of shape (batch,)
+        In nats, with all constants: ``d/2 (log 2 pi + x_logvar)`` plus the squared
+        error divided by twice the variance. At variance 1/2 that is the squared error
+        itself, up to a constant.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of x and x_hat differ, or x_logvar is no scalar.
+    """
+    if x_logvar.ndim != 0:
+        raise ValueError(
+            "gaussian: expected x_logvar to be a scalar, one variance for all "
+            f"features, but got shape {tuple(x_logvar.shape)}"
+        )
+    constant = x.shape[-1] * (math.log(2 * math.pi) + x_logvar)
+    return (squared_error(x, x_hat) * torch.exp(-x_logvar) + constant) / 2
+
+
+def elbo(
+    term: Term = bernoulli, *, beta: float = 1.0, free_bits: float = 0.0
+) -> Objective:
+    """Return the objective of a variational autoencoder: nll + beta KL.
+
+    Parameters
+    ----------
+    term : callable
+        -log p(x | z) of every example, such as :func:`bernoulli` or :func:`gaussian`.
+        The names of its arguments after the first say which fields of the model's
+        output it reads.
+    beta : float
+        Weight of the KL. At 1 the loss is the negative ELBO, an upper bound on
+        -log p(x); else it is beta-VAE's.
+    free_bits : float
+        Nats of each unit's mean KL over the batch that cost nothing.
+
+    Returns
+    -------
+    objective
+        ``(model, x, generator) -> dict`` with the keys ``loss``, ``nll`` and ``kl``,
+        in nats; the model is called with ``generator=``. Of rows that are wider than
+        the reconstruction, the rest is the label of a conditional model.
+
+    Raises
+    ------
+    ValueError
+        If beta or free_bits is negative or not finite.
+
+    References
+    ----------
+    Kingma and Welling, Auto-encoding variational Bayes, 2014. Higgins et al.,
+    beta-VAE, 2017. Kingma et al., Improved variational inference with inverse
+    autoregressive flow, 2016 (free bits).
+    """
+    for name, value in (("beta", beta), ("free_bits", free_bits)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"elbo: expected a finite {name} >= 0, but got {value}")
+    fields = _fields(term)
+
+    def objective(
+        model: nn.Module, x: Tensor, generator: Generator
+    ) -> dict[str, Tensor]:
+        output = model(x, generator=generator)
+        nll = term(x[:, : output.x_hat.shape[1]], *(getattr(output, f) for f in fields))
+        price = output.kl
+        if free_bits > 0:
+            mu, logvar = output.mu, output.logvar
+            units = (mu.square() + torch.expm1(logvar) - logvar).mean(dim=0) / 2
+            price = units.clamp(min=free_bits).sum().expand_as(nll)
+        return {"loss": nll + beta * price, "nll": nll, "kl": output.kl}
+
+    return objective
+
+
+def importance_weighted(n_samples: int, term: Term = bernoulli) -> Objective:
+    """Return the objective whose bound on -log p(x) tightens with the samples.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number K of codes drawn for each example; with one it is the negative ELBO,
+        with a sample of log q - log p in the place of the KL.
+    term : callable
+        As for :func:`elbo`.
+
+    Returns
+    -------
+    objective
+        ``(model, x, generator) -> dict`` with the key ``loss``, in nats:
+        ``-log(1/K sum_k p(x | z_k) p(z_k) / q(z_k | x))``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n_samples` is no integer, or below 1.
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016.
+    """
+    if not isinstance(n_samples, int) or isinstance(n_samples, bool):
+        raise TypeError(
+            f"importance_weighted: expected integer n_samples, but got {n_samples!r}"
+        )
+    if n_samples < 1:
+        raise ValueError(
+            f"importance_weighted: expected n_samples >= 1, but got {n_samples}"
+        )
+    fields = _fields(term)
+
+    def objective(
+        model: nn.Module, x: Tensor, generator: Generator
+    ) -> dict[str, Tensor]:
+        output = model(x.repeat_interleave(n_samples, dim=0), generator=generator)
+        rows = x[:, : output.x_hat.shape[1]].repeat_interleave(n_samples, dim=0)
+        nll = term(rows, *(getattr(output, field) for field in fields))
+        eps = (output.z - output.mu) * torch.exp(-output.logvar / 2)
+        # log p(z) - log q(z | x): the constants cancel.
+        ratio = (eps.square() + output.logvar - output.z.square()).sum(dim=1) / 2
+        weights = (ratio - nll).reshape(len(x), n_samples)  # logarithms of w
+        return {"loss": math.log(n_samples) - weights.logsumexp(dim=1)}
+
+    return objective
+
+
+def _fields(term: Term) -> list[str]:
+    """Return which fields of the output a term reads, by its arguments' names."""
+    return list(inspect.signature(term).parameters)[1:]
