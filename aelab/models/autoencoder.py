@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from aelab.models import checks
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
@@ -100,12 +102,14 @@ class Autoencoder(nn.Module):
         unit_norm: bool = False,
     ) -> None:
         super().__init__()
-        (self.input_dim,) = _sizes("input_dim", [input_dim])
-        (self.latent_dim,) = _sizes("latent_dim", [latent_dim])
-        hidden = _sizes("hidden_dim", hidden_dim)
-        channels = _sizes("channels", channels)
-        _sizes("residual", [residual], least=0)
-        (kept,) = _sizes("top_k", [latent_dim if top_k is None else top_k])
+        (self.input_dim,) = checks.sizes("Autoencoder", "input_dim", [input_dim])
+        (self.latent_dim,) = checks.sizes("Autoencoder", "latent_dim", [latent_dim])
+        hidden = checks.sizes("Autoencoder", "hidden_dim", hidden_dim)
+        channels = checks.sizes("Autoencoder", "channels", channels)
+        checks.sizes("Autoencoder", "residual", [residual], least=0)
+        (kept,) = checks.sizes(
+            "Autoencoder", "top_k", [latent_dim if top_k is None else top_k]
+        )
         if kept > latent_dim:
             raise ValueError(
                 f"Autoencoder: expected top_k <= latent_dim = {latent_dim}, but got "
@@ -116,7 +120,7 @@ class Autoencoder(nn.Module):
                 "Autoencoder: expected unit_norm or tied, but got both; a tied decoder "
                 "has no columns of its own"
             )
-        f = _activation("activation", activation)
+        f = checks.choice("Autoencoder", "activation", activation, ACTIVATIONS)
 
         # Each layer beside its mirror image: read the right column upwards.
         pairs: list[tuple[nn.Module, nn.Module]] = []
@@ -147,12 +151,16 @@ class Autoencoder(nn.Module):
                 add(_Residual(dense(), f(), dense()))
         add(nn.Linear(hidden[-1] if hidden else width, latent_dim, bias))
 
-        last = _activation("code_activation", code_activation)()
+        last = checks.choice(
+            "Autoencoder", "code_activation", code_activation, ACTIVATIONS
+        )()
         if top_k is not None:
             last = nn.Sequential(last, _TopK(top_k))
         self.encoder = nn.Sequential(*(left for left, _ in pairs), last)
         self.decoder = nn.Sequential(*(right for _, right in pairs[::-1]))
-        self.output = _activation("output_activation", output_activation)()
+        self.output = checks.choice(
+            "Autoencoder", "output_activation", output_activation, ACTIVATIONS
+        )()
         if unit_norm:
             parametrize.register_parametrization(
                 self.decoder[0], "weight", _UnitColumns()
@@ -169,7 +177,7 @@ class Autoencoder(nn.Module):
         -------
         z : Tensor of shape (batch, latent_dim)
         """
-        _check_rows("encode", "x", x, self.input_dim)
+        checks.rows("Autoencoder.encode", "x", x, self.input_dim)
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -183,7 +191,7 @@ class Autoencoder(nn.Module):
         -------
         x_hat : Tensor of shape (batch, input_dim)
         """
-        _check_rows("decode", "z", z, self.latent_dim)
+        checks.rows("Autoencoder.decode", "z", z, self.latent_dim)
         return self.output(self.decoder(z))
 
     def forward(self, x: Tensor) -> AutoencoderOutput:
@@ -264,15 +272,6 @@ def _mirror(layer: nn.Module, tied: bool, even: Pair = (0, 0)) -> nn.Module:
     return type(layer)()  # an activation
 
 
-def _activation(name: str, value: str) -> type[nn.Module]:
-    if value not in ACTIVATIONS:
-        raise ValueError(
-            f"Autoencoder: expected {name} to be one of {', '.join(ACTIVATIONS)}, "
-            f"but got {value!r}"
-        )
-    return ACTIVATIONS[value]
-
-
 def _image_shape(input_dim: int, shape: Pair | None) -> Pair:
     height, width = shape or 2 * (math.isqrt(input_dim),)
     if height * width != input_dim:
@@ -281,27 +280,3 @@ def _image_shape(input_dim: int, shape: Pair | None) -> Pair:
             f"{(height, width)}; pass shape=(height, width) of the images"
         )
     return height, width
-
-
-def _sizes(name: str, value: int | Sequence[int], least: int = 1) -> list[int]:
-    sizes = list(value) if isinstance(value, Sequence) else [value]
-    for size in sizes:
-        if not isinstance(size, int) or isinstance(size, bool):
-            raise TypeError(f"Autoencoder: expected integer {name}, but got {size!r}")
-        if size < least:
-            raise ValueError(f"Autoencoder: expected {name} >= {least}, but got {size}")
-    return sizes
-
-
-def _check_rows(method: str, name: str, rows: Tensor, width: int) -> None:
-    if not isinstance(rows, Tensor) or not rows.is_floating_point():
-        got = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
-        raise TypeError(
-            f"Autoencoder.{method}: expected {name} to be a floating-point tensor, but "
-            f"got {got}; convert it with torch.as_tensor({name}, dtype=torch.float32)"
-        )
-    if rows.ndim != 2 or rows.shape[1] != width:
-        raise ValueError(
-            f"Autoencoder.{method}: expected {name} of shape (batch, {width}), but got "
-            f"{tuple(rows.shape)}; pass one example a row, images by flatten(1)"
-        )

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from aelab import ops
+from aelab.models import checks
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -94,12 +95,12 @@ class VAE(nn.Module):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        (self.input_dim,) = _sizes("input_dim", [input_dim])
-        (self.latent_dim,) = _sizes("latent_dim", [latent_dim])
-        (self.n_classes,) = _sizes("n_classes", [n_classes], least=0)
-        hidden = _sizes("hidden_dim", hidden_dim)
-        self.output = _chosen("likelihood", likelihood, LIKELIHOODS)()
-        f = _chosen("activation", activation, ACTIVATIONS)
+        (self.input_dim,) = checks.sizes("VAE", "input_dim", [input_dim])
+        (self.latent_dim,) = checks.sizes("VAE", "latent_dim", [latent_dim])
+        (self.n_classes,) = checks.sizes("VAE", "n_classes", [n_classes], least=0)
+        hidden = checks.sizes("VAE", "hidden_dim", hidden_dim)
+        self.output = checks.choice("VAE", "likelihood", likelihood, LIKELIHOODS)()
+        f = checks.choice("VAE", "activation", activation, ACTIVATIONS)
         if not 0 < variance < math.inf:
             raise ValueError(f"VAE: expected a finite variance > 0, but got {variance}")
         logvar = torch.tensor(math.log(variance))
@@ -127,7 +128,7 @@ class VAE(nn.Module):
         -------
         mu, logvar : Tensor of shape (batch, latent_dim)
         """
-        _check_rows("encode", "x", x, self.input_dim, self.n_classes)
+        self._check("encode", "x", x, self.input_dim)
         mu, logvar = self.encoder(x).chunk(2, dim=1)
         return mu, logvar
 
@@ -142,7 +143,7 @@ class VAE(nn.Module):
         -------
         x_hat : Tensor of shape (batch, input_dim)
         """
-        _check_rows("decode", "z", z, self.latent_dim, self.n_classes)
+        self._check("decode", "z", z, self.latent_dim)
         return self.output(self.decoder(z))
 
     def forward(
@@ -172,39 +173,7 @@ class VAE(nn.Module):
         x_hat = self.output(logits)
         return VAEOutput(x_hat, z, logits, mu, logvar, kl, self.x_logvar)
 
-
-def _chosen(
-    name: str, value: str, among: dict[str, type[nn.Module]]
-) -> type[nn.Module]:
-    if value not in among:
-        raise ValueError(
-            f"VAE: expected {name} to be one of {', '.join(among)}, but got {value!r}"
-        )
-    return among[value]
-
-
-def _sizes(name: str, value: int | Sequence[int], least: int = 1) -> list[int]:
-    sizes = list(value) if isinstance(value, Sequence) else [value]
-    for size in sizes:
-        if not isinstance(size, int) or isinstance(size, bool):
-            raise TypeError(f"VAE: expected integer {name}, but got {size!r}")
-        if size < least:
-            raise ValueError(f"VAE: expected {name} >= {least}, but got {size}")
-    return sizes
-
-
-def _check_rows(
-    method: str, name: str, rows: Tensor, width: int, n_classes: int
-) -> None:
-    if not isinstance(rows, Tensor) or not rows.is_floating_point():
-        got = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
-        raise TypeError(
-            f"VAE.{method}: expected {name} to be a floating-point tensor, but got "
-            f"{got}; convert it with torch.as_tensor({name}, dtype=torch.float32)"
-        )
-    if rows.ndim != 2 or rows.shape[1] != width + n_classes:
-        labels = f" + {n_classes} of the one-hot label" if n_classes else ""
-        raise ValueError(
-            f"VAE.{method}: expected {name} of shape (batch, {width}{labels}), but got "
-            f"{tuple(rows.shape)}; pass one example a row, images by flatten(1)"
-        )
+    def _check(self, method: str, name: str, value: Tensor, width: int) -> None:
+        c = self.n_classes
+        more = f"{width} + {c} of the one-hot label" if c else ""
+        checks.rows(f"VAE.{method}", name, value, width + c, more)

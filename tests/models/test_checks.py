@@ -1,0 +1,57 @@
+"""The checks of the models' arguments, and the one form of their sentences."""
+
+import re
+
+import pytest
+import torch
+
+from aelab.models import checks
+
+# Property
+
+
+def test_what_is_good_comes_back():
+    # Rejects: a check that is too strict (zero where it may be, a batch of none).
+    assert checks.sizes("A", "k", 3) == [3]
+    assert checks.sizes("A", "k", (3, 1)) == [3, 1]
+    assert checks.sizes("A", "k", ()) == []
+    assert checks.sizes("A", "k", 0, least=0) == [0]
+    assert checks.choice("A", "name", "b", {"a": 1, "b": 2}) == 2
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        checks.rows("A.f", "x", torch.zeros(0, 4, dtype=dtype), 4)
+
+
+# Error
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments", "error", "sentence"),
+    [
+        ("sizes", ("A", "k", 2.0), TypeError, "A: expected integer k, but got 2.0"),
+        ("sizes", ("A", "k", True), TypeError, "A: expected integer k, but got True"),
+        ("sizes", ("A", "k", (2, 0)), ValueError, "A: expected k >= 1, but got 0"),
+        (
+            "choice",
+            ("A", "f", "c", {"a": 1, "b": 2}),
+            ValueError,
+            "one of a, b, but got 'c'",
+        ),
+        ("rows", ("A.f", "x", [0.0], 1), TypeError, "A.f: expected x to be a floating"),
+        ("rows", ("A.f", "x", torch.ones(1, 2).long(), 2), TypeError, "torch.int64; c"),
+        (
+            "rows",
+            ("A.f", "x", torch.ones(2), 2),
+            ValueError,
+            "2), but got (2,)",
+        ),
+        (
+            "rows",
+            ("A.f", "x", torch.ones(2, 3), 4, "3 + 1"),
+            ValueError,
+            "x of shape (batch, 3 + 1), but got (2, 3); pass one example a row",
+        ),
+    ],
+)
+def test_what_is_bad_is_named(check, arguments, error, sentence):
+    with pytest.raises(error, match=re.escape(sentence)):
+        getattr(checks, check)(*arguments)
