@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Categorical
 
-from aelab import checkpoint, training
+from aelab import checkpoint, data, training
 from aelab.losses import autoencoding as losses
 from aelab.models.autoencoder import Autoencoder
 
@@ -87,6 +87,12 @@ MUTANTS = {
         "losses", PRICE, PRICE.replace('"z"', '"x_hat"'), "sparsity"),
     "lambda forgotten": (
         "losses", PRICE, PRICE.replace("weight * ", ""), "sparsity"),
+    "denoising: noisy target": (
+        "losses", 'drawn.get("target", x)', 'drawn["corrupt"]', "denoiser"),
+    "denoising: target ignored": (
+        "losses", 'drawn.get("target", x)', "x", "denoiser"),
+    "denoising: clean input": (
+        "losses", 'model(drawn["corrupt"])', "model(x)", "denoiser"),
     "noisy target": ("denoising", TARGET, TARGET.replace("x,", "x_noisy,"), "target"),
     "noise on the target only": (
         "denoising", "x_hat = model(x_noisy).x_hat",
@@ -202,6 +208,25 @@ def check_target(room) -> None:
         assert abs(loss - expected) < 0.06, f"{scale} x input loses {loss:.2f}"
 
 
+def check_denoiser(room) -> None:
+    """The same of the library's objective, and a target with noise of its own."""
+    x, generator = draw(2000), torch.Generator().manual_seed(0)
+
+    def noise(x, generator):
+        return data.add_gaussian_noise(x, 0.5, generator=generator)
+
+    energy = x.square().sum(dim=1).mean().item()
+    model = make(k=6, bias=False)
+    for scale, expected in ((1, 6 * 0.25), (0, energy)):
+        for weight in model.parameters():
+            weight.data = scale * torch.eye(6).double()
+        for target, more in ((None, 0), (noise, 6 * 0.25)):
+            objective = room.losses.denoising(noise, target=target)
+            loss = objective(model, x, generator)["loss"].mean().item()
+            off = abs(loss - expected - more)
+            assert off < 0.15, f"{scale} x input loses {loss:.2f}, not what it should"
+
+
 def check_test_time(room) -> None:
     x, model = draw(), make()
     clean = (model(x).x_hat - x).square().sum(dim=1).mean().item()
@@ -258,6 +283,7 @@ CHECKS = {
     "biases": check_biases,
     "sparsity": check_sparsity,
     "target": check_target,
+    "denoiser": check_denoiser,
     "test_time": check_test_time,
     "modes": check_modes,
     "mean": check_mean,
