@@ -149,8 +149,8 @@ def psnr(x: Tensor, x_hat: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (batch,)
-        10 log10(1 / mean squared error of the picture), in dB. Infinite where nothing
-        differs. Ten times the error is 10 dB less.
+        10 log10(1 / mean squared error of the picture), in dB, Eq. (3.10) of lecture
+        03. Infinite where nothing differs. Ten times the error is 10 dB less.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def ssim(x: Tensor, x_hat: Tensor, *, shape: tuple[int, int]) -> Tensor:
     """Return the structural similarity of each picture, by scikit-image.
 
     In every window of 7 x 7 pixels it compares means, variances and the correlation of
-    the two pictures; the windows are averaged.
+    the two pictures, Eq. (3.15) of lecture 03; the windows are averaged.
 
     Parameters
     ----------

@@ -179,7 +179,8 @@ def images(
         axes.set_title(title, pad=20 if titles else 6)
         for i, j in np.ndindex(len(grid), n if signed else 0):  # white needs a frame
             corner = (j * (w + gap) - 0.5, i * (h + gap) - 0.5)
-            axes.add_patch(Rectangle(corner, w, h, fill=False, ec=PALE, lw=0.8))
+            frame = Rectangle(corner, w, h, fill=False, ec=PALE, lw=0.8)
+            axes.add_patch(frame).set_clip_on(False)
         for i, label in enumerate(grid):
             axes.text(-1.5 * gap, i * (h + gap) + h / 2, label, ha="right", va="center")
         for j, text in enumerate(titles):

@@ -166,7 +166,8 @@ def l1(z: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (batch,)
-        In the units of `z`: a code half as large costs half as much.
+        In the units of `z`: a code half as large costs half as much. Eq. (3.2) of
+        lecture 03.
 
     Raises
     ------
@@ -194,8 +195,8 @@ def kl_sparsity(z: Tensor, rho: float) -> Tensor:
     Returns
     -------
     Tensor of shape (batch,)
-        In nats: one number, of the batch as a whole, repeated for each example. It is
-        infinite if a unit is 0, or 1, on the whole batch.
+        In nats: one number, of the batch as a whole, repeated for each example, Eq.
+        (3.3) of lecture 03. It is infinite if a unit is 0, or 1, on the whole batch.
 
     Raises
     ------
@@ -273,7 +274,7 @@ def reconstruction(term: Term = squared_error, *, l2: float = 0.0) -> Objective:
 
 
 def sparse(penalty: Penalty, weight: float, term: Term = squared_error) -> Objective:
-    """Return the objective of a sparse autoencoder: rebuild, and pay for the code.
+    """Return the objective of a sparse autoencoder, Eq. (3.1): rebuild, and pay for z.
 
     Parameters
     ----------
@@ -317,7 +318,7 @@ def denoising(
     *,
     target: Corruption | None = None,
 ) -> Objective:
-    """Return the objective of a denoising autoencoder: damaged in, clean out.
+    """Return a denoising autoencoder's objective, Eq. (3.8): damaged in, clean out.
 
     Parameters
     ----------
