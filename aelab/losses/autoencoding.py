@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-Term = Callable[[Tensor, Tensor], Tensor]
+Term = Callable[..., Tensor]
 Penalty = Callable[[Tensor], Tensor]
 Corruption = Callable[[Tensor, Generator], Tensor]
 Objective = Callable[[nn.Module, Tensor, Generator], dict[str, Tensor]]
@@ -259,12 +259,11 @@ def reconstruction(term: Term = squared_error, *, l2: float = 0.0) -> Objective:
     Kunin et al., Loss landscapes of regularized linear autoencoders, 2019.
     """
     _check_weight("reconstruction", "l2", l2)
-    field = _field(term)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
     ) -> dict[str, Tensor]:
-        error = term(x, _read("reconstruction", model(x), field))
+        error = judge("reconstruction", term, x, model(x))
         if l2 == 0:
             return {"loss": error}
         penalty = (l2 * weight_penalty(model)).expand_as(error)
@@ -299,13 +298,12 @@ def sparse(penalty: Penalty, weight: float, term: Term = squared_error) -> Objec
         has no code ``z``, or lacks the field that the term reads.
     """
     _check_weight("sparse", "weight", weight)
-    field = _field(term)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
     ) -> dict[str, Tensor]:
         output = model(x)
-        error = term(x, _read("sparse", output, field))
+        error = judge("sparse", term, x, output)
         price = weight * penalty(_read("sparse", output, "z", "penalty"))
         return {"loss": error + price, "reconstruction": error, "sparsity": price}
 
@@ -358,7 +356,6 @@ def denoising(
                 f"Tensor, but got {type(step).__name__}; wrap it: lambda x, generator: "
                 "data.mask(x, 0.3, generator=generator)"
             )
-    field = _field(term)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
@@ -370,20 +367,42 @@ def denoising(
                     f"denoising: expected {name} to return a Tensor, but got "
                     f"{type(value).__name__}; does it lack a return?"
                 )
-        x_hat = _read("denoising", model(drawn["corrupt"]), field)
-        return {"loss": term(drawn.get("target", x), x_hat)}
+        output = model(drawn["corrupt"])
+        return {"loss": judge("denoising", term, drawn.get("target", x), output)}
 
     return objective
 
 
-def _field(term: Term) -> str:
-    """Return which field of a model's output a term reads, by its second argument."""
-    return list(inspect.signature(term).parameters)[1]
+def judge(who: str, term: Term, x: Tensor, output: Any) -> Tensor:
+    """Return what a term says of a model's output.
+
+    Parameters
+    ----------
+    who : str
+        The objective that asks.
+    term : callable
+        Its first argument is `x`; the names of the others say which fields of the
+        output they are.
+    x : Tensor of shape (batch, d)
+    output : NamedTuple
+        What the model's forward pass gave.
+
+    Returns
+    -------
+    Tensor of shape (batch,)
+
+    Raises
+    ------
+    ValueError
+        If the output lacks a field.
+    """
+    fields = list(inspect.signature(term).parameters)[1:]
+    return term(x, *(_read(who, output, field) for field in fields))
 
 
 def _read(who: str, output: Any, field: str, reader: str = "term") -> Tensor:
     if not hasattr(output, field):
-        remedy = "name the term's second argument after one of them"
+        remedy = "name the term's arguments after the first after them"
         raise ValueError(
             f"{who}: expected the model's output to have {field}, which the {reader} "
             f"reads, but got {type(output).__name__} with "

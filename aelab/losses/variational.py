@@ -1,15 +1,17 @@
 """What a variational autoencoder minimises: the negative ELBO, and a tighter bound."""
 
-import inspect
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
 
-from aelab.losses.autoencoding import Objective, bernoulli, squared_error
-
-Term = Callable[..., Tensor]
+from aelab.losses.autoencoding import (
+    Objective,
+    Term,
+    bernoulli,
+    judge,
+    squared_error,
+)
 
 
 def gaussian(x: Tensor, x_hat: Tensor, x_logvar: Tensor) -> Tensor:
@@ -81,13 +83,12 @@ def elbo(
     for name, value in (("beta", beta), ("free_bits", free_bits)):
         if not 0 <= value < math.inf:
             raise ValueError(f"elbo: expected a finite {name} >= 0, but got {value}")
-    fields = _fields(term)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
     ) -> dict[str, Tensor]:
         output = model(x, generator=generator)
-        nll = term(x[:, : output.x_hat.shape[1]], *(getattr(output, f) for f in fields))
+        nll = judge("elbo", term, x[:, : output.x_hat.shape[1]], output)
         price = output.kl
         if free_bits > 0:
             mu, logvar = output.mu, output.logvar
@@ -132,14 +133,13 @@ def importance_weighted(n_samples: int, term: Term = bernoulli) -> Objective:
         raise ValueError(
             f"importance_weighted: expected n_samples >= 1, but got {n_samples}"
         )
-    fields = _fields(term)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
     ) -> dict[str, Tensor]:
         output = model(x.repeat_interleave(n_samples, dim=0), generator=generator)
         rows = x[:, : output.x_hat.shape[1]].repeat_interleave(n_samples, dim=0)
-        nll = term(rows, *(getattr(output, field) for field in fields))
+        nll = judge("importance_weighted", term, rows, output)
         eps = (output.z - output.mu) * torch.exp(-output.logvar / 2)
         # log p(z) - log q(z | x): the constants cancel.
         ratio = (eps.square() + output.logvar - output.z.square()).sum(dim=1) / 2
@@ -147,8 +147,3 @@ def importance_weighted(n_samples: int, term: Term = bernoulli) -> Objective:
         return {"loss": math.log(n_samples) - weights.logsumexp(dim=1)}
 
     return objective
-
-
-def _fields(term: Term) -> list[str]:
-    """Return which fields of the output a term reads, by its arguments' names."""
-    return list(inspect.signature(term).parameters)[1:]
