@@ -13,6 +13,7 @@ import nbformat
 
 COURSE = Path(__file__).resolve().parent.parent
 RAISES = "raises-exception"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURE = "readme-picture"  # the tag of the cell whose figure the README shows
 KERNEL = {
     "display_name": "Python 3 (ipykernel)",
@@ -76,6 +77,8 @@ def clean(nb):
             cell.outputs = join_streams(cell.outputs if is_code(cell) else [])
             cell.execution_count = cell.execution_count if is_code(cell) else None
             for out in cell.outputs:
+                if "text/html" in out.get("data", {}):
+                    out.data.pop(WIDGET, None)  # without a kernel it would show nothing
                 if out.output_type == "error":
                     out.traceback = [shorten_paths(line) for line in out.traceback]
 

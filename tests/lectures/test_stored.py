@@ -12,6 +12,10 @@ from notebooks import RUN, code, contents, failures, run, save
 COURSE = RUN.parents[1]
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SHOW = "display({{{html}" + repr(WIDGET) + ": {{}}, 'text/plain': 'it'}}, raw=True)"
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """Two runs of --store: over good and bad notebooks, then the good one again."""
@@ -27,6 +31,8 @@ def stored(tmp_path_factory):
             code("json.loads('{')", "raises-exception", stored="KeyError"),
             code(broken.format(str(RUN.parent)), "raises-exception"),
             code("display(*[{'text/plain': 'a figure'}][:1])\nprint({'b', 'a', 'c'})"),
+            code(SHOW.format(html="'text/html': '<p>a page</p>', ")),
+            code(SHOW.format(html="")),
         ],
         loud=[
             code("import sys"),
@@ -109,6 +115,14 @@ def test_store_cleans_metadata_and_keeps_the_rest(stored):
     assert new.cells[3].outputs[0].ename == "JSONDecodeError"  # replaces the stored one
     assert (new.cells[-1].outputs, new.cells[-1].execution_count) == ([], None)
     assert once[good].endswith(b"}\n")
+
+
+def test_store_drops_a_live_view_where_a_page_stands_for_it(stored):
+    # Rejects: a stored lecture that opens blank, and one that loses its only output.
+    *_, once, _, good = stored
+    with_page, alone = nbformat.reads(once[good].decode(), as_version=4).cells[6:8]
+    assert set(with_page.outputs[0].data) == {"text/html", "text/plain"}
+    assert set(alone.outputs[0].data) == {WIDGET, "text/plain"}
 
 
 def test_store_shortens_the_paths_of_a_traceback(stored):
