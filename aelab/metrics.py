@@ -137,6 +137,64 @@ def probe_accuracy(
     return float(probe.score(z.double().numpy(force=True), y.numpy(force=True)))
 
 
+def kl_units(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Return what each unit of a Gaussian code costs: its mean KL to N(0, 1).
+
+    Parameters
+    ----------
+    mu, logvar : Tensor of shape (batch, k)
+        Mean and log-variance of q(z | x) for every example.
+
+    Returns
+    -------
+    Tensor of shape (k,)
+        In nats, averaged over the batch; the sum is the mean KL of an example. Near 0
+        for a unit that has collapsed: it says the same of every example.
+
+    Raises
+    ------
+    TypeError
+        If one of the two is not a floating-point tensor.
+    ValueError
+        If the shapes differ, or the batch is empty.
+    """
+    _check_posteriors("kl_units", mu=mu, logvar=logvar)
+    return (mu.square() + torch.expm1(logvar) - logvar).mean(dim=0) / 2
+
+
+def active_units(mu: Tensor, *, threshold: float = 0.01) -> int:
+    """Return how many units of a code say something about the example.
+
+    A unit is active if its posterior mean varies over the data by more than the
+    threshold. What it costs does not matter: a unit may cost much and say nothing.
+
+    Parameters
+    ----------
+    mu : Tensor of shape (n, k)
+        Posterior means, or the codes of an autoencoder, of n >= 2 examples.
+    threshold : float
+        Least variance, with 1 / (n - 1), of an active unit.
+
+    Returns
+    -------
+    int
+        Between 0 and k.
+
+    Raises
+    ------
+    TypeError
+        If `mu` is not a floating-point tensor.
+    ValueError
+        If it is not of shape (n, k) with n >= 2.
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016.
+    """
+    _check_posteriors("active_units", least=2, mu=mu)
+    return int((mu.var(dim=0) > threshold).sum())
+
+
 def psnr(x: Tensor, x_hat: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio of each picture.
 
@@ -208,6 +266,18 @@ def ssim(x: Tensor, x_hat: Tensor, *, shape: tuple[int, int]) -> Tensor:
         for pair in pairs
     ]
     return torch.tensor(values, dtype=x.dtype, device=x.device)
+
+
+def _check_posteriors(who: str, *, least: int = 1, **tensors: Tensor) -> None:
+    _check_floats(who, **tensors)
+    shapes = [tuple(value.shape) for value in tensors.values()]
+    first = shapes[0]
+    if shapes.count(first) < len(shapes) or len(first) != 2 or first[0] < least:
+        raise ValueError(
+            f"{who}: expected {' and '.join(tensors)} of one shape (n, k) with n >= "
+            f"{least}, but got {' and '.join(map(str, shapes))}; give each example one "
+            "row"
+        )
 
 
 def _check_pictures(who: str, x: Tensor, x_hat: Tensor) -> None:

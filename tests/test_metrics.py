@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aelab import data, metrics
+from aelab import data, metrics, ops
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -57,6 +57,15 @@ def test_float32_codes_are_accepted():
     codes = (z_train.float(), y_train, z.float(), y)
     assert metrics.knn_accuracy(*codes) == metrics.knn_accuracy(z_train, y_train, z, y)
     assert metrics.probe_accuracy(*codes) > 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_code_has_one_price_a_unit_and_one_count(dtype):
+    mu, logvar = normal(8, 3, dtype=dtype), normal(8, 3, seed=1, dtype=dtype)
+    price = metrics.kl_units(mu, logvar)
+    assert price.shape == (3,)
+    assert price.dtype == dtype
+    assert type(metrics.active_units(mu)) is int
 
 
 # Value against an outside oracle
@@ -126,6 +135,23 @@ def test_ssim_is_its_formula_in_a_single_window():
     torch.testing.assert_close(ours, top / bottom)
 
 
+def test_kl_of_units_is_that_of_torchs_distributions():
+    """Rejects: log-std read as log-variance, no 1/2, the sum over the batch."""
+    mu, logvar = normal(6, 4), normal(6, 4, seed=1)
+    q = torch.distributions.Normal(mu, torch.exp(logvar / 2))
+    standard = torch.distributions.Normal(torch.zeros(4).double(), 1.0)
+    expected = torch.distributions.kl_divergence(q, standard).mean(dim=0)
+    torch.testing.assert_close(metrics.kl_units(mu, logvar), expected)
+
+
+def test_active_units_by_hand():
+    """Rejects: the mean for the variance, the std, and 1/n for 1/(n - 1)."""
+    mu = torch.tensor([[5.0, 0.09, 0.0], [5.0, -0.09, 2.0]])  # variances 0, 0.0162, 2
+    assert metrics.active_units(mu) == 2
+    assert metrics.active_units(mu, threshold=0.016) == 2
+    assert metrics.active_units(mu, threshold=0.0163) == 1
+
+
 # Property
 
 
@@ -190,6 +216,26 @@ def test_knn_does_not_mind_a_label_that_training_has_not():
     assert metrics.knn_accuracy(z_train, y_train, z, y + 10) == 0.0
 
 
+@given(seed=st.integers(0, 2**31), scale=st.floats(0.1, 3.0))
+def test_the_units_share_the_price_of_the_code(seed, scale):
+    mu, logvar = scale * normal(5, 4, seed=seed), scale * normal(5, 4, seed=seed + 1)
+    price = metrics.kl_units(mu, logvar)
+    assert (price >= 0).all()
+    _, kl = ops.reparam_kl(mu, logvar, torch.zeros_like(mu))
+    torch.testing.assert_close(price.sum(), kl.mean())
+    order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
+    shuffled = metrics.kl_units(mu[:, order], logvar[:, order])
+    torch.testing.assert_close(shuffled, price[order])
+
+
+def test_a_collapsed_unit_costs_nothing_and_a_useless_one_may_cost_much():
+    mu = torch.stack([torch.zeros(9), torch.full((9,), 3.0), 3 * normal(9)], dim=1)
+    price = metrics.kl_units(mu, torch.zeros_like(mu))
+    assert price[0] == 0
+    assert price[1] == pytest.approx(4.5)
+    assert metrics.active_units(mu) == 1
+
+
 # Error
 
 
@@ -210,6 +256,24 @@ def test_pictures_of_other_shapes():
 def test_ssim_needs_the_shape_and_room_for_a_window(shape):
     with pytest.raises(ValueError, match="height \\* width = 72, neither below 7, but"):
         metrics.ssim(pictures(), pictures(), shape=shape)
+
+
+def test_codes_that_are_no_table():
+    mu = normal(4, 2)
+    for wrong in (mu[:, :1], mu[:3], mu[0]):
+        with pytest.raises(
+            ValueError, match=r"^kl_units: expected mu and logvar of one"
+        ):
+            metrics.kl_units(mu, wrong)
+    with pytest.raises(
+        ValueError, match=r"n >= 1, but got \(0, 2\) and \(0, 2\); give"
+    ):
+        metrics.kl_units(mu[:0], mu[:0])
+    for wrong in (mu[0], mu[:1]):
+        with pytest.raises(ValueError, match=r"^active_units: .* with n >= 2, but got"):
+            metrics.active_units(wrong)
+    with pytest.raises(TypeError, match=r"^active_units: expected mu to be a floating"):
+        metrics.active_units(mu.long())
 
 
 def test_what_is_no_floating_point_tensor():
