@@ -198,6 +198,7 @@ def scatter(
     ylabel: str = "$x_2$",
     x_hat: Tensor | Mapping[str, Tensor] | None = None,
     arrows: Tensor | Mapping[str, Tensor] | None = None,
+    under: Tensor | Mapping[str, Tensor] | None = None,
     notes: Mapping[str, Any] | None = None,
     colors: Sequence[str] = ("blue",),
     same_scale: bool = False,
@@ -216,6 +217,9 @@ def scatter(
         Reconstructions, each joined to its point by a segment; one colour a panel.
     arrows : Tensor of shape (k, 2), or dict from panel title to such tensors, optional
         Vectors drawn from the mean of the points, both ways: an axis has no sign.
+    under : Tensor of shape (h, w), or dict from panel title to such tensors, optional
+        A map under the points, over the smallest box that holds them, its first row at
+        the bottom: white at 0 and below, deep grey at 1 and above.
 
     Returns
     -------
@@ -228,6 +232,7 @@ def scatter(
     """
     panels = {name: _array(points) for name, points in _panels(x, title).items()}
     hats, vectors = _panels(x_hat, title), _panels(arrows, title)
+    maps = _panels(under, title)
     for points in panels.values():
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(
@@ -244,6 +249,17 @@ def scatter(
         for i, (name, points) in enumerate(panels.items()):
             axes, color = all_axes[i], _color(colors[min(i, len(colors) - 1)])
             axes.set_aspect("equal", adjustable="datalim")
+            if maps.get(name) is not None:
+                (left, low), (right, high) = points.min(axis=0), points.max(axis=0)
+                axes.imshow(
+                    _array(maps[name]),
+                    cmap=LinearSegmentedColormap.from_list("", [PAPER, INK]),
+                    vmin=0,
+                    vmax=1.25,  # points stay visible on the darkest grey
+                    origin="lower",
+                    extent=(left, right, low, high),
+                    aspect="equal",
+                )
             if labels is None:
                 alpha = 0.3 if len(points) > 400 else 0.55
                 axes.plot(*points.T, "o", color=COLORS["grey"], mew=0, alpha=alpha)

@@ -112,6 +112,21 @@ def test_flattened_images_are_shaped():
     assert (pixels(flat) == pixels(plots.images(PICTURES, alt=ALT))).all()
 
 
+def test_scatter_lays_a_map_under_the_box_of_the_points():
+    """Rejects: a map upside down, one over all panels, one over the points."""
+    field = torch.tensor([[0.0, 1.0], [0.5, 0.25], [0.0, 0.0]])  # (h, w), from below
+    x = {"mapped": PLANE, "bare": PLANE}
+    mapped, bare = plots.scatter(x, under={"mapped": field}, alt=ALT).axes
+    (drawn,) = mapped.images
+    np.testing.assert_allclose(drawn.get_array(), field)
+    assert drawn.origin == "lower"
+    left, low = PLANE.amin(dim=0).tolist()
+    right, high = PLANE.amax(dim=0).tolist()
+    assert drawn.get_extent() == pytest.approx((left, right, low, high))
+    assert drawn.get_zorder() < mapped.lines[0].get_zorder()
+    assert not bare.images
+
+
 def test_scatter_draws_the_points_and_joins_them_to_their_reconstructions():
     axes = plots.scatter(PLANE, x_hat=PLANE + 1, title="found", alt=ALT).axes[0]
     assert np.array_equal(axes.lines[0].get_xydata(), PLANE)
