@@ -97,6 +97,11 @@ PLANTED = [
     (mirror, {"aelab/__main__.py": ""}, "tests/test_main.py is missing"),
     (mirror, {"lectures/run.py": ""}, "tests/lectures/test_run.py is missing"),
     (mirror, {"tests/test_vae.py": ""}, "tests/test_vae.py mirrors nothing"),
+    (
+        mirror,
+        {"tests/data/test_toys.py": "", "tests/models/test_toys.py": ""},
+        "tests/data/test_toys.py has the name of another test file",
+    ),
     (four_kinds, {"tests/test_ops.py": HEADINGS[18:]}, "test_ops.py: ['Value'"),
     (
         four_kinds,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from aelab.models import checks
+from aelab.models import arguments
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
@@ -102,12 +102,12 @@ class Autoencoder(nn.Module):
         unit_norm: bool = False,
     ) -> None:
         super().__init__()
-        (self.input_dim,) = checks.sizes("Autoencoder", "input_dim", [input_dim])
-        (self.latent_dim,) = checks.sizes("Autoencoder", "latent_dim", [latent_dim])
-        hidden = checks.sizes("Autoencoder", "hidden_dim", hidden_dim)
-        channels = checks.sizes("Autoencoder", "channels", channels)
-        checks.sizes("Autoencoder", "residual", [residual], least=0)
-        (kept,) = checks.sizes(
+        (self.input_dim,) = arguments.sizes("Autoencoder", "input_dim", [input_dim])
+        (self.latent_dim,) = arguments.sizes("Autoencoder", "latent_dim", [latent_dim])
+        hidden = arguments.sizes("Autoencoder", "hidden_dim", hidden_dim)
+        channels = arguments.sizes("Autoencoder", "channels", channels)
+        arguments.sizes("Autoencoder", "residual", [residual], least=0)
+        (kept,) = arguments.sizes(
             "Autoencoder", "top_k", [latent_dim if top_k is None else top_k]
         )
         if kept > latent_dim:
@@ -120,7 +120,7 @@ class Autoencoder(nn.Module):
                 "Autoencoder: expected unit_norm or tied, but got both; a tied decoder "
                 "has no columns of its own"
             )
-        f = checks.choice("Autoencoder", "activation", activation, ACTIVATIONS)
+        f = arguments.choice("Autoencoder", "activation", activation, ACTIVATIONS)
 
         # Each layer beside its mirror image: read the right column upwards.
         pairs: list[tuple[nn.Module, nn.Module]] = []
@@ -151,14 +151,14 @@ class Autoencoder(nn.Module):
                 add(_Residual(dense(), f(), dense()))
         add(nn.Linear(hidden[-1] if hidden else width, latent_dim, bias))
 
-        last = checks.choice(
+        last = arguments.choice(
             "Autoencoder", "code_activation", code_activation, ACTIVATIONS
         )()
         if top_k is not None:
             last = nn.Sequential(last, _TopK(top_k))
         self.encoder = nn.Sequential(*(left for left, _ in pairs), last)
         self.decoder = nn.Sequential(*(right for _, right in pairs[::-1]))
-        self.output = checks.choice(
+        self.output = arguments.choice(
             "Autoencoder", "output_activation", output_activation, ACTIVATIONS
         )()
         if unit_norm:
@@ -177,7 +177,7 @@ class Autoencoder(nn.Module):
         -------
         z : Tensor of shape (batch, latent_dim)
         """
-        checks.rows("Autoencoder.encode", "x", x, self.input_dim)
+        arguments.rows("Autoencoder.encode", "x", x, self.input_dim)
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class Autoencoder(nn.Module):
         -------
         x_hat : Tensor of shape (batch, input_dim)
         """
-        checks.rows("Autoencoder.decode", "z", z, self.latent_dim)
+        arguments.rows("Autoencoder.decode", "z", z, self.latent_dim)
         return self.output(self.decoder(z))
 
     def forward(self, x: Tensor) -> AutoencoderOutput:

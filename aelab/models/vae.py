@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from aelab import ops
-from aelab.models import checks
+from aelab.models import arguments
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -95,12 +95,12 @@ class VAE(nn.Module):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        (self.input_dim,) = checks.sizes("VAE", "input_dim", [input_dim])
-        (self.latent_dim,) = checks.sizes("VAE", "latent_dim", [latent_dim])
-        (self.n_classes,) = checks.sizes("VAE", "n_classes", [n_classes], least=0)
-        hidden = checks.sizes("VAE", "hidden_dim", hidden_dim)
-        self.output = checks.choice("VAE", "likelihood", likelihood, LIKELIHOODS)()
-        f = checks.choice("VAE", "activation", activation, ACTIVATIONS)
+        (self.input_dim,) = arguments.sizes("VAE", "input_dim", [input_dim])
+        (self.latent_dim,) = arguments.sizes("VAE", "latent_dim", [latent_dim])
+        (self.n_classes,) = arguments.sizes("VAE", "n_classes", [n_classes], least=0)
+        hidden = arguments.sizes("VAE", "hidden_dim", hidden_dim)
+        self.output = arguments.choice("VAE", "likelihood", likelihood, LIKELIHOODS)()
+        f = arguments.choice("VAE", "activation", activation, ACTIVATIONS)
         if not 0 < variance < math.inf:
             raise ValueError(f"VAE: expected a finite variance > 0, but got {variance}")
         logvar = torch.tensor(math.log(variance))
@@ -176,4 +176,4 @@ class VAE(nn.Module):
     def _check(self, method: str, name: str, value: Tensor, width: int) -> None:
         c = self.n_classes
         more = f"{width} + {c} of the one-hot label" if c else ""
-        checks.rows(f"VAE.{method}", name, value, width + c, more)
+        arguments.rows(f"VAE.{method}", name, value, width + c, more)

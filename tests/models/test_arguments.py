@@ -5,27 +5,27 @@ import re
 import pytest
 import torch
 
-from aelab.models import checks
+from aelab.models import arguments
 
 # Property
 
 
 def test_what_is_good_comes_back():
     # Rejects: a check that is too strict (zero where it may be, a batch of none).
-    assert checks.sizes("A", "k", 3) == [3]
-    assert checks.sizes("A", "k", (3, 1)) == [3, 1]
-    assert checks.sizes("A", "k", ()) == []
-    assert checks.sizes("A", "k", 0, least=0) == [0]
-    assert checks.choice("A", "name", "b", {"a": 1, "b": 2}) == 2
+    assert arguments.sizes("A", "k", 3) == [3]
+    assert arguments.sizes("A", "k", (3, 1)) == [3, 1]
+    assert arguments.sizes("A", "k", ()) == []
+    assert arguments.sizes("A", "k", 0, least=0) == [0]
+    assert arguments.choice("A", "name", "b", {"a": 1, "b": 2}) == 2
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
-        checks.rows("A.f", "x", torch.zeros(0, 4, dtype=dtype), 4)
+        arguments.rows("A.f", "x", torch.zeros(0, 4, dtype=dtype), 4)
 
 
 # Error
 
 
 @pytest.mark.parametrize(
-    ("check", "arguments", "error", "sentence"),
+    ("check", "given", "error", "sentence"),
     [
         ("sizes", ("A", "k", 2.0), TypeError, "A: expected integer k, but got 2.0"),
         ("sizes", ("A", "k", True), TypeError, "A: expected integer k, but got True"),
@@ -52,6 +52,6 @@ def test_what_is_good_comes_back():
         ),
     ],
 )
-def test_what_is_bad_is_named(check, arguments, error, sentence):
+def test_what_is_bad_is_named(check, given, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)):
-        getattr(checks, check)(*arguments)
+        getattr(arguments, check)(*given)
