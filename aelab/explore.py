@@ -36,7 +36,7 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <body style="margin:0;font:14px sans-serif;color:#1f2430;background:#ffffff">
 <script>{script}
-mount(document.body, {data}, () => {{}});</script>
+mount(document.body, {data}, {z}, () => {{}});</script>
 <noscript>The explorer needs JavaScript.</noscript></body></html>"""
 
 
@@ -88,8 +88,7 @@ class Explorer(anywidget.AnyWidget):
             for name, (model, codes) in models.items()
         }
         data = {"shape": list(shape), "colors": list(colors), "models": planes}
-        start = {name: plane["z"] for name, plane in planes.items()}
-        super().__init__(data=data, z=start)
+        super().__init__(data=data, z={name: [0.0, 0.0] for name in planes})
         self._picture = picture
 
     def page(self) -> str:
@@ -101,9 +100,11 @@ class Explorer(anywidget.AnyWidget):
         """
         script = SCRIPT.read_text(encoding="utf-8").split("// Exports")[0]
         # A script ends where "</script" stands, even within quotes.
-        data = json.dumps(self.data).replace("</", "<\\/")
+        data, z = (
+            json.dumps(value).replace("</", "<\\/") for value in (self.data, self.z)
+        )
         title = "Latent explorer: " + ", ".join(self.data["models"])
-        return PAGE.format(title=html.escape(title), script=script, data=data)
+        return PAGE.format(title=html.escape(title), script=script, data=data, z=z)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
@@ -140,7 +141,6 @@ def _plane(
         "points": _base64(codes),
         "labels": labels.tolist(),
         "half": half,
-        "z": [0.0, 0.0],
     }
 
 

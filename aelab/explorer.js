@@ -3,7 +3,7 @@
 // exports in the last lines, and without them in a page of its own (explore.py).
 
 const SIZE = 260; // of the plane, in CSS pixels
-const STEP = 0.05; // of an arrow key; ten times as much with shift
+const STEP = 0.025; // of an arrow key, in halves of the plane; with shift ten times
 const PAPER = "#ffffff", INK = "#1f2430", PALE = "#d5d9e0";
 
 // The error function to 1.5e-7: Abramowitz and Stegun, 7.1.26.
@@ -102,8 +102,8 @@ function canvas(parent, width, height, attributes) {
 }
 
 // One model: its plane, its picture, and the code as text. Returns a setter of z.
-function panel(parent, data, name, changed) {
-  const { layers, points, labels, half, z: start } = data.models[name];
+function panel(parent, data, name, z, changed) {
+  const { layers, points, labels, half } = data.models[name];
   const decoder = layers.map(({ weight, bias, activation }) => ({
     weight: numbers(weight), bias: numbers(bias), activation,
   }));
@@ -127,7 +127,6 @@ function panel(parent, data, name, changed) {
   });
   const across = (x) => (SIZE * (x + half)) / (2 * half);
   const c = plane.getContext("2d");
-  let z = start;
 
   const background = document.createElement("canvas");
   background.width = plane.width;
@@ -220,27 +219,30 @@ function panel(parent, data, name, changed) {
     if (!way) return;
     event.preventDefault();
     event.stopPropagation(); // else the notebook walks to another cell
-    const step = STEP * half * (event.shiftKey ? 10 : 1) / 2;
+    const step = STEP * half * (event.shiftKey ? 10 : 1);
     move(z.map((v, i) => v + step * way[i]));
   });
   draw();
   return (to) => { z = to; draw(); };
 }
 
-// data: {shape, colors, models: {name: {layers, points, labels, half, z}}}
-// changed(name, z) is called whenever a point has moved. Returns setters by name.
-function mount(parent, data, changed) {
+// data: {shape, colors, models: {name: {layers, points, labels, half}}}
+// start: {name: z}. changed(name, z) is called whenever a point has moved.
+// Returns setters by name.
+function mount(parent, data, start, changed) {
   const names = Object.keys(data.models);
   const grid = `display:grid;grid-template-columns:repeat(${names.length},minmax(0,1fr));`;
   const wide = `gap:3%;max-width:${450 * names.length}px;padding:8px`;
   const box = element("div", parent, grid + wide);
   return Object.fromEntries(
-    names.map((name) => [name, panel(box, data, name, (z) => changed(name, z))]),
+    names.map((name) => [
+      name, panel(box, data, name, start[name], (z) => changed(name, z)),
+    ]),
   );
 }
 
 function render({ model, el }) {
-  const set = mount(el, model.get("data"), (name, z) => {
+  const set = mount(el, model.get("data"), model.get("z"), (name, z) => {
     model.set("z", { ...model.get("z"), [name]: z });
     model.save_changes();
   });

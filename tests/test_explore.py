@@ -99,6 +99,13 @@ def test_the_page_needs_nothing_from_outside():
     assert page.count("<script>") == page.count("</script>") == 1
 
 
+def test_the_page_starts_where_the_points_stand():
+    # Rejects: a start of its own, kept beside z.
+    widget = explorer({"VAE": VAE(12, 2, 16)})
+    widget.z = {"VAE": [0.5, -0.25]}
+    assert ', {"VAE": [0.5, -0.25]}, () => {});</script>' in widget.page()
+
+
 def test_no_title_can_end_the_script():
     name = "</script><script>alert(1)</script>"
     page = explorer({name: made()}).page()

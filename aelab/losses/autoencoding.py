@@ -258,7 +258,7 @@ def reconstruction(term: Term = squared_error, *, l2: float = 0.0) -> Objective:
     ----------
     Kunin et al., Loss landscapes of regularized linear autoencoders, 2019.
     """
-    _check_weight("reconstruction", "l2", l2)
+    check_weight("reconstruction", "l2", l2)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
@@ -297,7 +297,7 @@ def sparse(penalty: Penalty, weight: float, term: Term = squared_error) -> Objec
         If `weight` is negative or not finite; by the objective, if the model's output
         has no code ``z``, or lacks the field that the term reads.
     """
-    _check_weight("sparse", "weight", weight)
+    check_weight("sparse", "weight", weight)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
@@ -412,7 +412,20 @@ def _read(who: str, output: Any, field: str, reader: str = "term") -> Tensor:
     return getattr(output, field)
 
 
-def _check_weight(who: str, name: str, value: float) -> None:
+def check_weight(who: str, name: str, value: float) -> None:
+    """Check the weight of a penalty.
+
+    Parameters
+    ----------
+    who, name : str
+        The objective that asks, and what its argument is called.
+    value : float
+
+    Raises
+    ------
+    ValueError
+        If it is negative or not finite.
+    """
     if not 0 <= value < math.inf:
         raise ValueError(f"{who}: expected a finite {name} >= 0, but got {value}")
 

@@ -9,6 +9,7 @@ from aelab.losses.autoencoding import (
     Objective,
     Term,
     bernoulli,
+    check_weight,
     judge,
     squared_error,
 )
@@ -80,9 +81,8 @@ def elbo(
     beta-VAE, 2017. Kingma et al., Improved variational inference with inverse
     autoregressive flow, 2016 (free bits).
     """
-    for name, value in (("beta", beta), ("free_bits", free_bits)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"elbo: expected a finite {name} >= 0, but got {value}")
+    check_weight("elbo", "beta", beta)
+    check_weight("elbo", "free_bits", free_bits)
 
     def objective(
         model: nn.Module, x: Tensor, generator: Generator
