@@ -121,7 +121,7 @@ class Explorer(anywidget.AnyWidget):
         alt = html.escape(self._picture.alt)
         still = f'<img alt="{alt}" src="data:image/png;base64,{png}">'
         formats["text/html"] = (
-            f"{frame}<details><summary>As a picture</summary>{still}</details>"
+            f"{frame}<details open><summary>As a picture</summary>{still}</details>"
         )
         formats["text/plain"] = self._picture.alt
         return formats, metadata
@@ -151,8 +151,12 @@ def _layers(name: str, model: nn.Module) -> list[dict[str, str]]:
         if isinstance(module, nn.Linear):
             bias = torch.zeros(module.out_features)
             bias = bias if module.bias is None else module.bias
-            weight = {"weight": _base64(module.weight), "bias": _base64(bias)}
-            layers.append(weight | {"activation": "identity"})
+            # Sixteen bits a weight, in units of its row: half of a stored notebook.
+            largest = module.weight.abs().amax(dim=1, keepdim=True)
+            unit = largest.clamp(min=1e-30) / 32767
+            layer = {"weight": _base64((module.weight / unit).round(), "<i2")}
+            layer |= {"unit": _base64(unit), "bias": _base64(bias)}
+            layers.append(layer | {"activation": "identity"})
         elif type(module) in ACTIVATIONS and layers:
             if type(module) is not nn.Identity:
                 layers[-1]["activation"] = ACTIVATIONS[type(module)]
@@ -165,6 +169,6 @@ def _layers(name: str, model: nn.Module) -> list[dict[str, str]]:
     return layers
 
 
-def _base64(x: Tensor) -> str:
+def _base64(x: Tensor, kind: str = "<f4") -> str:
     values = x.detach().to("cpu", torch.float32).contiguous().numpy()
-    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+    return base64.b64encode(values.astype(kind).tobytes()).decode()

@@ -22,21 +22,26 @@ const ACTIVATIONS = {
   gelu: (x) => (x * (1 + erf(x / Math.SQRT2))) / 2,
 };
 
-// Base64 of little-endian float32, as Python wrote it.
-function numbers(text) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+// Base64 of little-endian numbers, float32 or int16, as Python wrote it.
+function numbers(text, Kind = Float32Array) {
+  return new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 }
 
-// layers: [{weight: (out, in) row by row, bias: (out,), activation}] -> x_hat
+function read({ weight, unit, bias, activation }) {
+  return { weight: numbers(weight, Int16Array), unit: numbers(unit),
+    bias: numbers(bias), activation };
+}
+
+// layers: [{weight: (out, in) row by row, unit: (out,), of a row's weights,
+// bias: (out,), activation}] -> x_hat
 function decode(layers, z) {
   let x = Array.from(z);
-  for (const { weight, bias, activation } of layers) {
+  for (const { weight, unit, bias, activation } of layers) {
     const f = ACTIVATIONS[activation], width = x.length;
     x = Array.from(bias, (b, i) => {
-      let sum = b;
+      let sum = 0;
       for (let j = 0; j < width; ++j) sum += weight[i * width + j] * x[j];
-      return f(sum);
+      return f(b + unit[i] * sum);
     });
   }
   return x;
@@ -104,9 +109,7 @@ function canvas(parent, width, height, attributes) {
 // One model: its plane, its picture, and the code as text. Returns a setter of z.
 function panel(parent, data, name, z, changed) {
   const { layers, points, labels, half } = data.models[name];
-  const decoder = layers.map(({ weight, bias, activation }) => ({
-    weight: numbers(weight), bias: numbers(bias), activation,
-  }));
+  const decoder = layers.map(read);
   const places = numbers(points), [height, width] = data.shape;
   const box = element("figure", parent, "margin:0");
   element("figcaption", box, "font-weight:600;margin-bottom:4px").textContent = name;
@@ -252,5 +255,5 @@ function render({ model, el }) {
 }
 
 // Exports
-export { decode, numbers };
+export { decode, read };
 export default { render };

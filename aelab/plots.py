@@ -88,14 +88,14 @@ class Picture(Figure):
         self.alt = alt
 
     def png(self) -> bytes:
-        """Return the figure as a PNG, denser than it is shown, in 48 colours.
+        """Return the figure as a PNG, a pixel for each that is shown, in 48 colours.
 
         A palette is a half smaller than true colour, and a stored lecture has to stay
         under 600 kB.
         """
         raw, small = io.BytesIO(), io.BytesIO()
         with mpl.rc_context(STYLE):
-            self.savefig(raw, format="png", dpi=110)
+            self.savefig(raw, format="png", dpi=100)
         few: Any = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
         palette = Image.open(raw).convert("RGB").quantize(48, kmeans=1, **few)
         palette.save(small, format="png", optimize=True)
