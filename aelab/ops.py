@@ -45,10 +45,10 @@ def reparam_kl(
     Returns
     -------
     z : Tensor of shape (..., latent_dim)
-        The sample, mu + exp(logvar / 2) eps.
+        The sample, mu + exp(logvar / 2) eps: Eq. (4.9) of lecture 04a.
     kl : Tensor of shape (...)
         KL(N(mu, exp(logvar)) || N(0, 1)) in nats, summed over the last dimension:
-        1/2 sum(mu^2 + exp(logvar) - 1 - logvar).
+        1/2 sum(mu^2 + exp(logvar) - 1 - logvar), Eq. (4.13).
 
     Raises
     ------
@@ -61,6 +61,8 @@ def reparam_kl(
 
     Notes
     -----
+    The gradients are Eq. (4.15) of lecture 04a.
+
     Drawn noise never lies in memory: element i is a function of one seed and of i, and
     the backward pass draws it again. So the same seed gives the same z, bit for bit,
     for any number of threads and any memory layout. bfloat16 is computed in float32;

@@ -29,8 +29,8 @@ def gaussian(x: Tensor, x_hat: Tensor, x_logvar: Tensor) -> Tensor:
     -------
     Tensor of shape (batch,)
         In nats, with all constants: ``d/2 (log 2 pi + x_logvar)`` plus the squared
-        error divided by twice the variance. At variance 1/2 that is the squared error
-        itself, up to a constant.
+        error divided by twice the variance, Eq. (4.24) of lecture 04a. At variance 1/2
+        that is the squared error itself, up to a constant.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def gaussian(x: Tensor, x_hat: Tensor, x_logvar: Tensor) -> Tensor:
 def elbo(
     term: Term = bernoulli, *, beta: float = 1.0, free_bits: float = 0.0
 ) -> Objective:
-    """Return the objective of a variational autoencoder: nll + beta KL.
+    """Return the objective of a variational autoencoder, Eq. (4.14): nll + beta KL.
 
     Parameters
     ----------

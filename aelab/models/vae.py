@@ -38,7 +38,8 @@ class VAE(nn.Module):
     """An encoder to the mean and the log-variance of a code, and a decoder.
 
     q(z | x) = N(mu(x), diag exp(logvar(x))), p(z) = N(0, I), and p(x | z) Bernoulli
-    with mean x_hat(z), or Gaussian with mean x_hat(z) and one variance for all pixels.
+    with mean x_hat(z), or Gaussian with mean x_hat(z) and one variance for all pixels:
+    Eqs. (4.8) and (4.9) of lecture 04a.
 
     Parameters
     ----------

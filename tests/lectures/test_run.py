@@ -244,7 +244,9 @@ def printed(path):
     return [out.get("text", out.get("data", {}).get("text/plain")) for out in outputs]
 
 
-@pytest.mark.parametrize("stem", ["01_pca", "02_autoencoders", "03_sparse_denoising"])
+@pytest.mark.parametrize(
+    "stem", ["01_pca", "02_autoencoders", "03_sparse_denoising", "04a_vae"]
+)
 def test_a_lecture_runs_unchanged_on_28x28_images(stem, folder_28x28, tmp_path):
     """Rejects: a lecture that counts on 64 pixels, or that runs on digits anyway."""
     source = RUN.parent / f"{stem}.ipynb"
