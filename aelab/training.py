@@ -19,6 +19,64 @@ Objective = Callable[[nn.Module, Tensor, Generator], Terms]
 ADAM = partial(torch.optim.Adam, fused=True)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """An objective that changes with the epoch, such as a KL that is warmed up.
+
+    ``fit`` takes it in the place of an objective, as `lr` may be a function in the
+    place of a number. The objectives themselves need not know what an epoch is.
+
+    Parameters
+    ----------
+    objective_of : callable
+        From the epoch, counted from 0, to the objective of that epoch.
+
+    Raises
+    ------
+    TypeError
+        If `objective_of` is no function; by `at`, if it returns none.
+
+    Examples
+    --------
+    ``Schedule(lambda epoch: losses.elbo(beta=min(1, (epoch + 1) / 20)))`` takes twenty
+    epochs to reach the full price of the code.
+
+    References
+    ----------
+    Bowman et al., Generating sentences from a continuous space, 2016 (warm-up).
+    """
+
+    objective_of: Callable[[int], Objective]
+
+    def __post_init__(self) -> None:
+        if not callable(self.objective_of):
+            raise TypeError(
+                "Schedule: expected a function epoch -> objective, but got "
+                f"{type(self.objective_of).__name__}; write Schedule(lambda epoch: ...)"
+            )
+
+    def at(self, epoch: int) -> Objective:
+        """Return the objective of an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 0.
+
+        Returns
+        -------
+        objective
+        """
+        objective = self.objective_of(epoch)
+        if not callable(objective):
+            raise TypeError(
+                "Schedule: expected the function to return an objective, but got "
+                f"{type(objective).__name__} for epoch {epoch}; return what "
+                "losses.elbo(...) returns"
+            )
+        return objective
+
+
 @dataclass
 class History:
     """What training saw: the mean of every term in every epoch.
@@ -55,7 +113,7 @@ class History:
 
 def fit(
     model: nn.Module,
-    objective: Objective,
+    objective: Objective | Schedule,
     train: Any,
     *,
     epochs: int,
@@ -77,7 +135,7 @@ def fit(
         caller's affair: ``torch.manual_seed`` before making it.
     objective : callable
         ``(model, x, generator) -> dict of Tensor of shape (batch,)``; the mean of the
-        term ``loss`` is minimised.
+        term ``loss`` is minimised. A :class:`Schedule` gives each epoch its own.
     train : Tensor of shape (n, ...), or an object with such an ``x``
         The training set, one example a row, on the model's device.
     epochs : int
@@ -92,7 +150,7 @@ def fit(
     optimizer : callable
         ``(parameters, lr=...) -> torch.optim.Optimizer``.
     validation : as ``train``, optional
-        A held-out set, evaluated after each epoch.
+        A held-out set, evaluated after each epoch, by the objective of that epoch.
     progress : bool
         Whether to show a bar.
     checkpoint : path, optional
@@ -145,10 +203,15 @@ def fit(
             for epoch in range(len(history), epochs):
                 for group in descent.param_groups:
                     group["lr"] = rate(epoch)
+                now = (
+                    objective.at(epoch)
+                    if isinstance(objective, Schedule)
+                    else objective
+                )
                 sums: dict[str, float] = {}
                 order = torch.randperm(len(x), generator=generator, device=x.device)
                 for batch, index in enumerate(order.split(size)):
-                    terms = objective(model, x[index], generator)
+                    terms = now(model, x[index], generator)
                     loss = _add_up("fit", sums, terms, len(index))
                     if not math.isfinite(loss.item()):
                         raise FloatingPointError(
@@ -163,7 +226,7 @@ def fit(
                 means = {name: total / len(x) for name, total in sums.items()}
                 unseen = {}
                 if held_out is not None:
-                    unseen = evaluate(model, objective, held_out, seed=seed)
+                    unseen = evaluate(model, now, held_out, seed=seed)
                 history._append(means, unseen)
                 bar.label = f"{epoch + 1} of {epochs} epochs, loss {means['loss']:.4g}"
                 if path is not None:
@@ -202,7 +265,16 @@ def evaluate(
     dict of float
         Term -> mean over the n examples.
 
+    Raises
+    ------
+    TypeError, ValueError
+        As by :func:`fit`; also for a :class:`Schedule`, since here is no epoch.
     """
+    if isinstance(objective, Schedule):
+        raise TypeError(
+            "evaluate: expected an objective, but got a Schedule; choose an epoch: "
+            "schedule.at(epoch)"
+        )
     x = _rows("evaluate", model, x)
     _check_count("evaluate", "batch_size", batch_size)
     generator = Generator(x.device).manual_seed(seed)

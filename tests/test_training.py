@@ -35,6 +35,16 @@ def noisy(model, x, generator):
     return {"loss": (model(x_noisy) - x).square().sum(dim=1)}
 
 
+def steeper(epoch):
+    """The objective of an epoch: a noisy error, and a pull that grows with it."""
+
+    def objective(model, x, generator):
+        pull = epoch * model.w.square().sum().expand(len(x))
+        return {"loss": noisy(model, x, generator)["loss"] + pull, "pull": pull}
+
+    return objective
+
+
 def draw(n=50, seed=0):
     return torch.randn(n, 3, generator=torch.Generator().manual_seed(seed))
 
@@ -150,6 +160,26 @@ def test_descent_finds_what_least_squares_finds():
     assert (model.w - expected).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("batch_size", [16, None])
+def test_a_schedule_is_the_loop_written_by_hand(batch_size):
+    x, model, by_hand = draw(), Linear(), Linear()
+    schedule = training.Schedule(steeper)
+    unseen = draw(7, seed=1)
+    history = fit(model, schedule, batch_size=batch_size, seed=4, validation=unseen)
+    generator = torch.Generator().manual_seed(4)
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.1, fused=True)
+    for epoch in range(3):
+        for index in torch.randperm(50, generator=generator).split(batch_size or 50):
+            optimizer.zero_grad()
+            steeper(epoch)(by_hand, x[index], generator)["loss"].mean().backward()
+            optimizer.step()
+        last = training.evaluate(by_hand, steeper(epoch), unseen, seed=4)
+        assert history.validation["loss"][epoch] == last["loss"]
+        assert history.validation["pull"][epoch] == last["pull"]
+    assert torch.equal(model.w, by_hand.w)
+    assert history.train["pull"][0] == 0 < history.train["pull"][1]
+
+
 def test_evaluate_is_the_mean_over_all_examples():
     model, x = Linear(), draw(10)
     by_hand = (model(x) - x).square().sum(dim=1).mean().item()
@@ -239,6 +269,32 @@ def test_resuming_gives_the_bits_of_one_run(tmp_path, objective, lr):
     again = fit(Linear(), objective, epochs=7, resume=True, **options)
     assert again.train == one.train
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_schedule_asks_once_an_epoch_and_goes_on_where_it_stopped(tmp_path):
+    asked = []
+
+    def objective_of(epoch):
+        asked.append(epoch)
+        return steeper(epoch)
+
+    whole, first, second = Linear(), Linear(), Linear(seed=9)
+    schedule = training.Schedule(objective_of)
+    one = fit(whole, schedule, epochs=5)
+    assert asked == [0, 1, 2, 3, 4]
+    path = tmp_path / "run.safetensors"
+    fit(first, schedule, epochs=2, checkpoint=path)
+    two = fit(second, schedule, epochs=5, checkpoint=path, resume=True)
+    assert asked[5:] == [0, 1, 2, 3, 4]
+    assert torch.equal(whole.w, second.w)
+    assert one.train == two.train
+
+
+def test_a_schedule_that_does_not_change_is_its_objective():
+    one, same = Linear(), Linear()
+    fit(one, noisy)
+    fit(same, training.Schedule(lambda epoch: noisy))
+    assert torch.equal(one.w, same.w)
 
 
 def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):
@@ -342,6 +398,16 @@ def test_bad_objectives_are_named(error, message, terms):
     with pytest.raises(error, match="fit: expected") as caught:
         fit(objective=objective)
     assert message in str(caught.value)
+
+
+def test_bad_schedules_are_named():
+    with pytest.raises(TypeError, match="function epoch -> objective, but got dict"):
+        training.Schedule({"loss": plain})
+    schedule = training.Schedule(lambda epoch: plain if epoch == 0 else None)
+    with pytest.raises(TypeError, match="an objective, but got NoneType for epoch 1"):
+        fit(objective=schedule)
+    with pytest.raises(TypeError, match=r"got a Schedule; .* schedule.at\(epoch\)"):
+        training.evaluate(Linear(), schedule, draw())
 
 
 def test_another_run_cannot_be_resumed(tmp_path):
