@@ -203,11 +203,9 @@ def fit(
             for epoch in range(len(history), epochs):
                 for group in descent.param_groups:
                     group["lr"] = rate(epoch)
-                now = (
-                    objective.at(epoch)
-                    if isinstance(objective, Schedule)
-                    else objective
-                )
+                now = objective
+                if isinstance(now, Schedule):
+                    now = now.at(epoch)
                 sums: dict[str, float] = {}
                 order = torch.randperm(len(x), generator=generator, device=x.device)
                 for batch, index in enumerate(order.split(size)):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import subspace_angles
+from scipy.stats import entropy, norm
 from skimage.metrics import peak_signal_noise_ratio
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -66,6 +67,14 @@ def test_a_code_has_one_price_a_unit_and_one_count(dtype):
     assert price.shape == (3,)
     assert price.dtype == dtype
     assert type(metrics.active_units(mu)) is int
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bits_keep_the_shape_of_nats(dtype):
+    for shape in [(), (3,), (2, 0)]:
+        bits = metrics.bits_per_dimension(torch.zeros(shape, dtype=dtype), 4)
+        assert bits.shape == shape
+        assert bits.dtype == dtype
 
 
 # Value against an outside oracle
@@ -152,7 +161,38 @@ def test_active_units_by_hand():
     assert metrics.active_units(mu, threshold=0.0163) == 1
 
 
+@pytest.mark.parametrize("levels", [17, 256])
+def test_bits_of_a_grey_level_are_the_entropy_of_its_cells(levels):
+    """A Gaussian pixel, wide beside the cells: SciPy's probability of every cell."""
+    pixel, width = norm(0.45, 0.13), 1 / (levels - 1)
+    grey = torch.arange(levels) * width  # what the pixel can be
+    p = torch.from_numpy(pixel.cdf(grey + width / 2) - pixel.cdf(grey - width / 2))
+    nats = -torch.from_numpy(pixel.logpdf(grey))
+    bits = (p * metrics.bits_per_dimension(nats, 1, levels=levels)).sum()
+    assert bits == pytest.approx(entropy(p, base=2), abs=0.01)
+
+
+def test_bits_of_fair_coins():
+    nll = 5 * torch.tensor([math.log(2)])
+    assert metrics.bits_per_dimension(nll, 5).item() == pytest.approx(1)
+
+
 # Property
+
+
+@given(st.integers(1, 100), st.integers(2, 300), st.integers(0, 99))
+def test_bits_do_not_mind_the_unit_of_grey(d, levels, seed):
+    """Levels 0, 1, 2, ... have cells of width 1, and (levels - 1)^-d the density."""
+    nll = normal(3, seed=seed)
+    wide = metrics.bits_per_dimension(nll + d * math.log(levels - 1), d)
+    fine = metrics.bits_per_dimension(nll, d, levels=levels)
+    assert torch.allclose(wide, fine, atol=1e-9)
+
+
+def test_twice_the_pixels_of_the_same_kind_cost_the_same():
+    nll = normal(5)
+    one = metrics.bits_per_dimension(nll, 8, levels=17)
+    assert torch.allclose(metrics.bits_per_dimension(2 * nll, 16, levels=17), one)
 
 
 @given(seed=st.integers(0, 2**31), times=st.floats(1.1, 3.0))
@@ -256,6 +296,21 @@ def test_pictures_of_other_shapes():
 def test_ssim_needs_the_shape_and_room_for_a_window(shape):
     with pytest.raises(ValueError, match="height \\* width = 72, neither below 7, but"):
         metrics.ssim(pictures(), pictures(), shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (TypeError, "nll to be a floating-point tensor, but got int", {"nll": 3}),
+        (TypeError, "an integer d, but got 2.5", {"d": 2.5}),
+        (TypeError, "an integer levels, but got True", {"levels": True}),
+        (ValueError, "expected d >= 1, but got 0", {"d": 0}),
+        (ValueError, "expected levels >= 2, but got 1", {"levels": 1}),
+    ],
+)
+def test_bits_of_what_is_no_picture(error, message, arguments):
+    with pytest.raises(error, match=f"bits_per_dimension: .*{message}"):
+        metrics.bits_per_dimension(**({"nll": normal(3), "d": 4} | arguments))
 
 
 def test_codes_that_are_no_table():
