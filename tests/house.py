@@ -77,6 +77,7 @@ EDGES = {
     ("models.autoencoder", "models.arguments"),
     ("models.vae", "models.arguments"),
     ("models.vae", "ops"),
+    ("models.vqvae", "models.arguments"),
     ("ops", "extension"),
     ("training", "checkpoint"),
     ("training", "progress"),

@@ -12,7 +12,7 @@ objective, and ``training`` stays as it is.
   ``categorical``, ``mixed``; the penalties ``weight_penalty``, ``l1``, ``kl_sparsity``;
   the objectives ``reconstruction``, ``sparse``, ``denoising``
 - :mod:`~aelab.losses.variational`: the term ``gaussian``; the objectives ``elbo``,
-  ``importance_weighted``
+  ``importance_weighted``, ``vector_quantised``
 """
 
 from aelab.losses.autoencoding import (
@@ -27,7 +27,12 @@ from aelab.losses.autoencoding import (
     squared_error,
     weight_penalty,
 )
-from aelab.losses.variational import elbo, gaussian, importance_weighted
+from aelab.losses.variational import (
+    elbo,
+    gaussian,
+    importance_weighted,
+    vector_quantised,
+)
 
 __all__ = [
     "bernoulli",
@@ -42,5 +47,6 @@ __all__ = [
     "reconstruction",
     "sparse",
     "squared_error",
+    "vector_quantised",
     "weight_penalty",
 ]

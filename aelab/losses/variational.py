@@ -1,4 +1,4 @@
-"""What a variational autoencoder minimises: the negative ELBO, and a tighter bound."""
+"""What variational autoencoders minimise: negative ELBO, tighter bound, VQ-VAE."""
 
 import math
 
@@ -145,5 +145,60 @@ def importance_weighted(n_samples: int, term: Term = bernoulli) -> Objective:
         ratio = (eps.square() + output.logvar - output.z.square()).sum(dim=1) / 2
         weights = (ratio - nll).reshape(len(x), n_samples)  # logarithms of w
         return {"loss": math.log(n_samples) - weights.logsumexp(dim=1)}
+
+    return objective
+
+
+def vector_quantised(
+    term: Term = squared_error, *, commitment: float = 0.25
+) -> Objective:
+    """Return the objective of a VQ-VAE: nll, and two pulls between code and codebook.
+
+    Parameters
+    ----------
+    term : callable
+        As for :func:`elbo`; it trains the decoder and, straight through the choice,
+        the encoder.
+    commitment : float
+        How hard the encoder is pulled to the vector that stands for its answer, beside
+        1 for the pull of that vector to the answer.
+
+    Returns
+    -------
+    objective
+        ``(model, x, generator) -> dict`` with the keys ``loss``, ``nll``, ``codebook``
+        and ``commitment``. The last two are both the squared distance of answer and
+        codebook, one with a gradient to the codebook only, one to the encoder only.
+        A uniform prior of the codes makes the KL a constant, which is left out.
+
+    Raises
+    ------
+    ValueError
+        If commitment is negative or not finite; by the objective, if the model's
+        output has no codes.
+
+    References
+    ----------
+    Van den Oord, Vinyals and Kavukcuoglu, Neural discrete representation learning,
+    2017, Eq. 3.
+    """
+    check_weight("vector_quantised", "commitment", commitment)
+
+    def objective(
+        model: nn.Module, x: Tensor, generator: Generator
+    ) -> dict[str, Tensor]:
+        output = model(x, generator=generator)
+        if not hasattr(output, "encoded"):
+            raise ValueError(
+                "vector_quantised: expected the model's output to have encoded, what "
+                f"the encoder answered, but got {type(output).__name__}; train a model "
+                "with a codebook"
+            )
+        nll = judge("vector_quantised", term, x, output)
+        z, encoded = output.z, output.encoded
+        codebook = (z - encoded.detach()).square().sum(dim=(1, 2))
+        pull = (z.detach() - encoded).square().sum(dim=(1, 2))
+        loss = nll + codebook + commitment * pull
+        return {"loss": loss, "nll": nll, "codebook": codebook, "commitment": pull}
 
     return objective

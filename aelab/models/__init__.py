@@ -3,5 +3,6 @@
 from aelab.models.autoencoder import Autoencoder
 from aelab.models.pca import PCA
 from aelab.models.vae import VAE
+from aelab.models.vqvae import VQVAE
 
-__all__ = ["PCA", "VAE", "Autoencoder"]
+__all__ = ["PCA", "VAE", "VQVAE", "Autoencoder"]

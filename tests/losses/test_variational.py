@@ -16,7 +16,7 @@ from torch.distributions import (
 from torch.testing import assert_close
 
 from aelab import losses
-from aelab.models import VAE
+from aelab.models import VAE, VQVAE
 
 
 def seeded(seed=0):
@@ -30,6 +30,11 @@ def draw(n=8, d=6, seed=1):
 def made(*sizes, **options):
     torch.manual_seed(0)
     return VAE(*(sizes or (6, 2)), **options).double()
+
+
+def quantising(n_codes=5):
+    torch.manual_seed(0)
+    return VQVAE(6, 3, 2, n_codes=n_codes).double()
 
 
 def ppca(variance=0.3, widen=1.0):
@@ -73,7 +78,23 @@ def test_the_label_of_a_conditional_model_is_no_datum():
     )
 
 
+def test_every_term_of_a_vq_vae_is_one_number_an_example():
+    terms = losses.vector_quantised()(quantising(), draw(), seeded())
+    assert list(terms) == ["loss", "nll", "codebook", "commitment"]
+    assert {(t.shape, t.dtype) for t in terms.values()} == {((8,), torch.float64)}
+
+
 # Value against an outside oracle
+
+
+def test_the_pulls_of_a_vq_vae_are_squared_distances_to_the_codebook():
+    model, x = quantising(), draw()
+    terms = losses.vector_quantised(commitment=3.0)(model, x, seeded())
+    answers = model.encoder(x).reshape(8, 3, 2)
+    apart = torch.cdist(answers, model.codebook).amin(dim=2).square().sum(dim=1)
+    nll = (x - model.decode(model.encode(x))).square().sum(dim=1)
+    expected = {"loss": nll + 4 * apart, "nll": nll}
+    assert_close(terms, expected | {"codebook": apart, "commitment": apart})
 
 
 def test_gaussian_is_torchs():
@@ -119,6 +140,25 @@ def test_with_the_exact_posterior_every_bound_is_the_likelihood(n_samples):
 # Property
 
 
+def test_each_pull_of_a_vq_vae_moves_its_own_end():
+    # Rejects the two detached the wrong way round, and one that moves both.
+    model, x = quantising(), draw()
+    terms = losses.vector_quantised()(model, x, seeded())
+    ends = {"codebook": model.codebook, "commitment": model.encoder[0].weight}
+    for term, parameter in ends.items():
+        for name, other in ends.items():
+            (slope,) = torch.autograd.grad(
+                terms[term].sum(), other, retain_graph=True, allow_unused=True
+            )
+            assert (slope is not None and slope.abs().sum() > 0) == (term == name)
+        pulled = parameter.detach().clone()
+        (slope,) = torch.autograd.grad(terms[term].sum(), parameter, retain_graph=True)
+        parameter.data -= 1e-3 * slope
+        after = losses.vector_quantised()(model, x, seeded())
+        assert after[term].sum() < terms[term].sum(), term
+        parameter.data = pulled
+
+
 def test_more_samples_tighten_the_bound_and_never_pass_the_likelihood():
     model, p = ppca(widen=1.5)
     torch.manual_seed(0)
@@ -158,6 +198,18 @@ def test_the_same_generator_gives_the_same_loss():
 def test_a_weight_is_not_negative(name, bad):
     with pytest.raises(ValueError, match=f"elbo: expected a finite {name} >= 0, but"):
         losses.elbo(**{name: bad})
+
+
+@pytest.mark.parametrize("bad", [-0.1, math.inf, math.nan])
+def test_the_commitment_is_not_negative(bad):
+    message = "vector_quantised: expected a finite commitment >= 0, but"
+    with pytest.raises(ValueError, match=message):
+        losses.vector_quantised(commitment=bad)
+
+
+def test_a_model_without_a_codebook_is_named():
+    with pytest.raises(ValueError, match=r"to have encoded, .* but got VAEOutput"):
+        losses.vector_quantised()(made(), draw(), seeded())
 
 
 @pytest.mark.parametrize(
