@@ -200,12 +200,10 @@ def active_units(mu: Tensor, *, threshold: float = 0.01) -> int:
 def bits_per_dimension(nll: Tensor, d: int, *, levels: int | None = None) -> Tensor:
     """Return negative log-likelihoods in bits for each of d numbers.
 
-    A log-*density* compares models, but depends on the unit of x, and may be negative.
-    Pictures of finitely many grey levels have *probabilities*: those of cells, one
-    round each picture. If the density hardly changes within a cell, the probability
-    is the density times the volume of the cell, which adds minus the log of its width
-    for every pixel. Bits for a picture of 256 levels can be compared with the 8 that
-    it takes to store a pixel as it is.
+    A density depends on the unit of x; its logarithm may have any sign. Pictures of
+    finitely many grey levels have *probabilities*, those of cells round them: if the
+    density hardly changes within a cell, the density times the cell's volume, whose
+    bits can be compared with the 8 that store a pixel of 256 levels as it is.
 
     Parameters
     ----------
@@ -232,9 +230,8 @@ def bits_per_dimension(nll: Tensor, d: int, *, levels: int | None = None) -> Ten
 
     Notes
     -----
-    With fine levels the sum over the cells of the true probabilities is nearly 1; with
-    a density narrower than a cell the product is no probability any more. Then draw
-    each x uniformly from its cell before judging it: the mean is a bound.
+    A density narrower than a cell gives no probability. Then draw each x uniformly
+    from its cell before judging it: the mean is a bound.
 
     References
     ----------

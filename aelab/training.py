@@ -23,8 +23,8 @@ ADAM = partial(torch.optim.Adam, fused=True)
 class Schedule:
     """An objective that changes with the epoch, such as a KL that is warmed up.
 
-    ``fit`` takes it in the place of an objective, as `lr` may be a function in the
-    place of a number. The objectives themselves need not know what an epoch is.
+    ``fit`` takes it in the place of an objective. Twenty epochs to the full price:
+    ``Schedule(lambda epoch: losses.elbo(beta=min(1, (epoch + 1) / 20)))``.
 
     Parameters
     ----------
@@ -35,11 +35,6 @@ class Schedule:
     ------
     TypeError
         If `objective_of` is no function; by `at`, if it returns none.
-
-    Examples
-    --------
-    ``Schedule(lambda epoch: losses.elbo(beta=min(1, (epoch + 1) / 20)))`` takes twenty
-    epochs to reach the full price of the code.
 
     References
     ----------

@@ -314,7 +314,8 @@ LONGER = {
     "aelab/losses/autoencoding.py": 480,  # terms, penalties, an objective for each idea
     "aelab/models/autoencoder.py": 310,  # one network for all of lectures 02 and 03
     "aelab/ops.py": 315,  # the op, both roads to it, its twin, what PyTorch must know
-    "aelab/metrics.py": 330,  # short functions, each with a long list of parameters
+    "aelab/metrics.py": 375,  # short functions, each with a long list of parameters
+    "aelab/training.py": 325,  # the loop, and what it takes and gives back
     "aelab/plots.py": 510,  # few kinds of figure, each with a long list of parameters
 }
 
