@@ -126,7 +126,8 @@ def equations(lecture):
     r"""Equations carry unique numbers \tag{lecture.n}; a reference has its equation."""
     numbers = re.findall(r"\\tag\{([^}]*)\}", lecture.prose)
     form = re.compile(rf"{lecture.number}\.\d+")
-    cited = re.findall(rf"Eq\. \(({lecture.number}\.\d+)\)", lecture.text)
+    written = "\n".join(cell.source for cell in lecture.nb.cells)
+    cited = re.findall(rf"Eq\. \(({lecture.number}\.\d+)\)", written)
     return [
         *([] if numbers else ["no equation has a number"]),
         *(

@@ -245,7 +245,14 @@ def printed(path):
 
 
 @pytest.mark.parametrize(
-    "stem", ["01_pca", "02_autoencoders", "03_sparse_denoising", "04a_vae"]
+    "stem",
+    [
+        "01_pca",
+        "02_autoencoders",
+        "03_sparse_denoising",
+        "04a_vae",
+        "04b_vae_exact",
+    ],
 )
 def test_a_lecture_runs_unchanged_on_28x28_images(stem, folder_28x28, tmp_path):
     """Rejects: a lecture that counts on 64 pixels, or that runs on digits anyway."""
