@@ -8,15 +8,22 @@ source notebook, and only when every cell passed and no output is a blemish.
 The column `checks` counts the `assert` statements and the calls of `assert_close` or
 `assert_allclose` in the cells that carry a `row-*` tag and ran without raising. They
 are counted in the source: a check in a loop counts once.
+
+Notebooks run side by side, up to four and up to one a core, and share the cores: the
+models are so small that a second thread hardly helps them, but a second notebook does.
 """
 
 import argparse
 import ast
+import asyncio
 import os
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -40,6 +47,8 @@ from stored import (
 LECTURES = Path(__file__).resolve().parent
 CELL_TIMEOUT = 600  # seconds
 CHECKS = {"assert_close", "assert_allclose"}
+CORES = os.cpu_count() or 1
+SIDE_BY_SIDE = 4  # at most: each takes some 600 MB
 
 
 @dataclass
@@ -101,7 +110,7 @@ def kernel_manager():
     return manager
 
 
-def run_cells(nb, client, result, storing, show):
+async def run_cells(nb, client, result, storing, show):
     """Execute the cells in order, and stop at the first that does not pass."""
     replies = []
     client.on_cell_executed = lambda execute_reply, **_: replies.append(execute_reply)
@@ -113,7 +122,7 @@ def run_cells(nb, client, result, storing, show):
         cell.execution_count = result.cells = result.cells + 1
         show(f"cell {result.cells} of {total}")
         try:
-            client.execute_cell(cell, index, execution_count=result.cells)
+            await client.async_execute_cell(cell, index, result.cells)
             problem = objection(cell, replies[-1]["content"], stored, storing)
         except CellTimeoutError:
             problem = f"ran longer than {CELL_TIMEOUT} s"
@@ -125,53 +134,102 @@ def run_cells(nb, client, result, storing, show):
         result.checks += count_checks(cell)
 
 
-def execute(nb, path, storing, show):
-    """Execute a notebook in place, in a kernel of its own, and return its Result."""
-    result = Result(path.name)
-    client = NotebookClient(
-        nb,
-        kernel_manager(),
-        timeout=CELL_TIMEOUT,
-        allow_errors=True,
-        record_timing=False,
-        shutdown_kernel="immediate",
-    )
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as profile:  # no start-up files of the user
-        env = os.environ | {"PYTHONHASHSEED": "0", "IPYTHONDIR": profile}
-        try:
-            with client.setup_kernel(cleanup_kc=True, cwd=str(path.parent), env=env):
-                run_cells(nb, client, result, storing, show)
-        except RuntimeError as error:
-            result.failures.append(f"no cell: kernel trouble: {plain(str(error))}")
-    result.seconds = time.perf_counter() - start
-    return result
+class Display:
+    """What the command says while notebooks run: on a terminal, one line in place."""
+
+    def __init__(self):
+        self.terminal = sys.stdout.isatty()
+        self.running = {}  # name -> what it does
+        self.lock = threading.Lock()
+
+    def show(self, name, text):
+        """Say what a notebook does now."""
+        with self.lock:
+            new = name not in self.running
+            self.running[name] = f"{name}: {text}"
+            if self.terminal or new:
+                self._write(self.running[name] + "\n" if not self.terminal else "")
+
+    def end(self, name, text):
+        """Say how a notebook ended, on a line that stays."""
+        with self.lock:
+            self.running.pop(name, None)
+            self._write(f"{name}: {text}\n")
+
+    def _write(self, line):
+        start = "\r\x1b[K" if self.terminal else ""
+        rest = ", ".join(self.running.values()) if self.terminal else ""
+        print(f"{start}{line}{rest}", end="", flush=True)
 
 
-def run(path, nb, output, storing):
-    """Execute one notebook, write its copy, store it if asked; return its Result."""
-    terminal = sys.stdout.isatty()
+class Lectures:
+    """The notebooks of one call, each executed in a kernel of its own."""
 
-    def show(text, end=""):
-        if terminal or end:
-            start = "\r\x1b[K" if terminal else ""
-            print(f"{start}{path.name}: {text}", end=end, flush=True)
+    def __init__(self, output, storing, jobs):
+        self.output, self.storing = output, storing
+        self.threads = str(max(1, CORES // jobs))
+        self.display = Display()
+        self.kernels = []  # their managers, while they run
+        self.stopped = False
 
-    show("started", end="" if terminal else "\n")
-    result = execute(nb, path, storing, show)
-    if storing:
-        clean(nb)
-        result.failures += blemishes(nb)
-    write(nb, output / path.name)
-    if storing and not result.failures:
-        write(nb, path)
-        if picture := readme_picture(nb):
-            figures = path.parent / "figures"
-            figures.mkdir(exist_ok=True)
-            replace(figures / "readme.png", picture)
-    verdict = "FAILED" if result.failures else "stored" if storing else "passed"
-    show(f"{verdict} after {result.seconds:.1f} s", end="\n")
-    return result
+    def run(self, path, nb):
+        """Execute one notebook, write its copy, store it if asked; return its Result.
+
+        After `stop` nothing is executed or written any more.
+        """
+        result = Result(path.name)
+        if not self.stopped:
+            self.display.show(path.name, "started")
+            asyncio.run(self.execute(nb, path, result))
+        if self.stopped:
+            return result
+        if self.storing:
+            clean(nb)
+            result.failures += blemishes(nb)
+        write(nb, self.output / path.name)
+        if self.storing and not result.failures:
+            write(nb, path)
+            if picture := readme_picture(nb):
+                figures = path.parent / "figures"
+                figures.mkdir(exist_ok=True)
+                replace(figures / "readme.png", picture)
+        passed = "stored" if self.storing else "passed"
+        verdict = "FAILED" if result.failures else passed
+        self.display.end(path.name, f"{verdict} after {result.seconds:.1f} s")
+        return result
+
+    async def execute(self, nb, path, result):
+        """Execute a notebook in place, and write down what is seen."""
+        manager = kernel_manager()
+        client = NotebookClient(
+            nb,
+            manager,
+            timeout=CELL_TIMEOUT,
+            allow_errors=True,
+            record_timing=False,
+            shutdown_kernel="immediate",
+        )
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as profile:  # no start-up files of the user
+            env = {"OMP_NUM_THREADS": self.threads} | os.environ
+            env |= {"PYTHONHASHSEED": "0", "IPYTHONDIR": profile}
+            try:
+                where = {"cwd": str(path.parent), "env": env}
+                async with client.async_setup_kernel(cleanup_kc=True, **where):
+                    self.kernels.append(manager)
+                    show = partial(self.display.show, path.name)
+                    await run_cells(nb, client, result, self.storing, show)
+            except RuntimeError as error:
+                trouble = f"no cell: kernel trouble: {plain(str(error))}"
+                result.failures.append(trouble)
+        result.seconds = time.perf_counter() - start
+
+    def stop(self):
+        """Kill the kernels: what waits for them ends."""
+        self.stopped = True
+        for manager in self.kernels:
+            if manager.has_kernel:
+                manager.provisioner.process.kill()
 
 
 def report(results):
@@ -223,11 +281,16 @@ def main():
         output.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    try:
-        results = [run(path, notebooks[path], output, args.store) for path in paths]
-    except KeyboardInterrupt:
-        print("\ninterrupted: the kernel is stopped", flush=True)
-        return 130
+    jobs = min(len(paths), CORES, SIDE_BY_SIDE)
+    lectures = Lectures(output, args.store, jobs)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            results = list(pool.map(lectures.run, paths, notebooks.values()))
+        except KeyboardInterrupt:
+            lectures.stop()
+            pool.shutdown()
+            print("\ninterrupted: the kernels are stopped", flush=True)
+            return 130
     report(results)
     return int(any(result.failures for result in results))
 

@@ -82,7 +82,7 @@ def test_run_goes_on_and_its_status_is_1(mixed):
     assert process.stderr == ""
     names = [name for name, _ in failures(process)]
     assert names == ["b_false", "c_other", "d_silent", "e_unstored", "f_dead"]
-    assert process.stdout.startswith("a_green.ipynb: started\n")
+    assert re.search(r"^a_green.ipynb: started$", process.stdout, re.M)
     assert re.search(r"^a_green.ipynb: passed after \d+\.\d s$", process.stdout, re.M)
     assert re.search(r"^g_green.ipynb: passed after \d+\.\d s$", process.stdout, re.M)
 
@@ -141,19 +141,22 @@ def listen():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_interrupt_stops_kernel_and_command(tmp_path):
+def test_interrupt_stops_kernels_and_command(tmp_path):
     """On a terminal: the line is updated in place, and Ctrl-C leaves nothing behind."""
-    marker = tmp_path / "pid"
-    sleep = f"import os, time\nopen({str(marker)!r}, 'w').write(str(os.getpid()))"
-    before = save(tmp_path, long=[code("1"), code(sleep + "\ntime.sleep(60)")])
+    markers = [tmp_path / "first", tmp_path / "second"]
+    sleep = "import os, time\nopen({!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+    long = {m.name: [code("1"), code(sleep.format(str(m)))] for m in markers}
+    before = save(tmp_path, **long)
     main, terminal = pty.openpty()
-    arguments = command("--output", tmp_path / "out", tmp_path / "long.ipynb")
+    notebooks = sorted(before)
+    arguments = command("--output", tmp_path / "out", *notebooks)
     streams = {"stdout": terminal, "stderr": terminal}
+    awaited = markers[: min(2, os.cpu_count())]
     with subprocess.Popen(arguments, preexec_fn=listen, **streams) as process:
         os.close(terminal)
         deadline = time.monotonic() + 30
-        while not (marker.exists() and marker.read_text()):
-            assert time.monotonic() < deadline, "the notebook did not start"
+        while not all(m.exists() and m.read_text() for m in awaited):
+            assert time.monotonic() < deadline, "the notebooks did not start"
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
@@ -162,12 +165,37 @@ def test_interrupt_stops_kernel_and_command(tmp_path):
         while piece := os.read(main, 4096).decode():
             shown += piece
     os.close(main)
-    assert "\r\x1b[Klong.ipynb: cell 2 of 2" in shown
-    assert shown.rstrip().endswith("interrupted: the kernel is stopped")
+    assert "first.ipynb: cell 2 of 2" in shown
+    assert shown.rstrip().endswith("interrupted: the kernels are stopped")
     assert "Traceback" not in shown
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(marker.read_text()), 0)
+    for marker in awaited:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(marker.read_text()), 0)
     assert {k: v for k, v in contents(tmp_path).items() if k in before} == before
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+def test_notebooks_run_side_by_side_and_share_the_cores(tmp_path):
+    """Rejects: one after another, and all cores for each."""
+    wait = """import os, pathlib, time
+pathlib.Path({mine!r}).touch()
+deadline = time.monotonic() + 30
+while not pathlib.Path({theirs!r}).exists():
+    assert time.monotonic() < deadline, 'the other did not start'
+    time.sleep(0.05)
+assert os.environ['OMP_NUM_THREADS'] == {threads!r}, os.environ['OMP_NUM_THREADS']"""
+    names = [str(tmp_path / "a"), str(tmp_path / "b")]
+    each = {"threads": str(os.cpu_count() // 2)}
+    save(
+        tmp_path,
+        a=[code(wait.format(mine=names[0], theirs=names[1], **each))],
+        b=[code(wait.format(mine=names[1], theirs=names[0], **each))],
+    )
+    paths = sorted(tmp_path.glob("*.ipynb"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        done = run("--output", tmp_path / "out", *paths)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_store_writes_the_readmes_picture(tmp_path):
