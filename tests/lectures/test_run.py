@@ -275,6 +275,7 @@ def printed(path):
 @pytest.mark.parametrize(
     "stem",
     [
+        "00_neural_networks",
         "01_pca",
         "02_autoencoders",
         "03_sparse_denoising",
