@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.testing import assert_close
 
 from aelab import data, metrics, ops
 
@@ -32,6 +33,11 @@ def classes(n=300, m=200, seed=0):
 
 def pictures(n=4, d=72, seed=0):
     return torch.rand(n, d, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def chain(m=5, seed=0):
+    p = torch.rand(m, m, generator=torch.Generator().manual_seed(seed)).double()
+    return p / p.sum(dim=1, keepdim=True)
 
 
 # Shape and dtype
@@ -75,6 +81,15 @@ def test_bits_keep_the_shape_of_nats(dtype):
         bits = metrics.bits_per_dimension(torch.zeros(shape, dtype=dtype), 4)
         assert bits.shape == shape
         assert bits.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_chains_have_one_share_a_state_and_one_rate(dtype):
+    p = chain().to(dtype)
+    assert metrics.stationary(p).shape == (5,)
+    assert metrics.stationary(p).dtype == dtype
+    assert type(metrics.entropy_rate(p)) is float
+    assert metrics.bits_per_character(p).dtype == dtype
 
 
 # Value against an outside oracle
@@ -177,6 +192,31 @@ def test_bits_of_fair_coins():
     assert metrics.bits_per_dimension(nll, 5).item() == pytest.approx(1)
 
 
+def test_the_stationary_share_is_where_powers_go():
+    p = chain()
+    assert_close(metrics.stationary(p), torch.linalg.matrix_power(p, 200)[0])
+
+
+def test_two_states_have_the_textbooks_rate():
+    # a leaves the first state, b the second: (b h(a) + a h(b)) / (a + b).
+    a, b = 0.1, 0.4
+    p = torch.tensor([[1 - a, a], [b, 1 - b]], dtype=torch.float64)
+    rate = (b * entropy([a, 1 - a]) + a * entropy([b, 1 - b])) / (a + b)
+    assert metrics.entropy_rate(p) == pytest.approx(rate)
+
+
+def test_the_rate_is_the_growth_of_the_entropy_of_strings():
+    p = chain(3)
+    joint = metrics.stationary(p)[:, None, None] * p[:, :, None] * p
+    growth = entropy(joint.flatten()) - entropy(joint.sum(dim=2).flatten())
+    assert metrics.entropy_rate(p) == pytest.approx(growth)
+
+
+def test_a_bit_is_log_two_nats():
+    nll = torch.tensor([math.log(2), math.log(256)]).double()
+    assert_close(metrics.bits_per_character(nll), torch.tensor([1.0, 8.0]).double())
+
+
 # Property
 
 
@@ -276,6 +316,29 @@ def test_a_collapsed_unit_costs_nothing_and_a_useless_one_may_cost_much():
     assert metrics.active_units(mu) == 1
 
 
+def test_chains_without_memory_and_without_chance():
+    share = torch.tensor([0.5, 0.3, 0.2]).double()
+    assert_close(metrics.stationary(share.expand(3, 3)), share)
+    assert metrics.entropy_rate(share.expand(3, 3)) == pytest.approx(entropy(share))
+    turn = torch.eye(4).roll(1, dims=1)  # a period of 4, each state as often
+    assert_close(metrics.stationary(turn), torch.full((4,), 0.25))
+    assert metrics.entropy_rate(turn) == pytest.approx(0, abs=1e-12)
+    assert metrics.entropy_rate(torch.ones(1, 1)) == 0
+
+
+def test_states_that_are_left_for_ever_count_nothing():
+    p = torch.tensor([[0.2, 0.8, 0.0], [0.0, 0.5, 0.5], [0.0, 0.5, 0.5]])
+    assert_close(metrics.stationary(p), torch.tensor([0.0, 0.5, 0.5]))
+    assert metrics.entropy_rate(p) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_memory_never_hurts(seed):
+    p = chain(seed=seed)
+    rate = metrics.entropy_rate(p)
+    assert 0 < rate < entropy(metrics.stationary(p)) < math.log(5)
+
+
 # Error
 
 
@@ -368,3 +431,26 @@ def test_codes_and_labels_that_do_not_fit(accuracy):
 def test_more_neighbours_than_codes(n_neighbors):
     with pytest.raises(ValueError, match="expected 1 <= n_neighbors <= 300, but got"):
         metrics.knn_accuracy(*classes(), n_neighbors=n_neighbors)
+
+
+@pytest.mark.parametrize(
+    ("transition", "error", "message"),
+    [
+        (torch.eye(3).long(), TypeError, "transition to be a floating-point tensor"),
+        (torch.ones(2, 3) / 3, ValueError, r"of shape \(m, m\), but got \(2, 3\)"),
+        (torch.ones(0, 0), ValueError, r"but got \(0, 0\)"),
+        (torch.ones(2, 2), ValueError, "sum is off by 1; divide each row"),
+        (torch.tensor([[1.5, -0.5], [0.5, 0.5]]), ValueError, "smallest entry is -0.5"),
+        (torch.full((2, 2), torch.nan), ValueError, "off by nan"),
+        (torch.eye(3), ValueError, "got 3 parts that are never left"),
+    ],
+)
+def test_what_is_no_chain_is_named(transition, error, message):
+    for ask in (metrics.stationary, metrics.entropy_rate):
+        with pytest.raises(error, match=f"stationary: expected .*{message}"):
+            ask(transition)
+
+
+def test_bits_of_integers_are_refused():
+    with pytest.raises(TypeError, match="bits_per_character: expected nll to be a fl"):
+        metrics.bits_per_character(torch.ones(3).long())
