@@ -13,6 +13,7 @@ objective, and ``training`` stays as it is.
   the objectives ``reconstruction``, ``sparse``, ``denoising``
 - :mod:`~aelab.losses.variational`: the term ``gaussian``; the objectives ``elbo``,
   ``importance_weighted``, ``vector_quantised``
+- :mod:`~aelab.losses.autoregressive`: the objective ``next_token``
 """
 
 from aelab.losses.autoencoding import (
@@ -27,6 +28,7 @@ from aelab.losses.autoencoding import (
     squared_error,
     weight_penalty,
 )
+from aelab.losses.autoregressive import next_token
 from aelab.losses.variational import (
     elbo,
     gaussian,
@@ -44,6 +46,7 @@ __all__ = [
     "kl_sparsity",
     "l1",
     "mixed",
+    "next_token",
     "reconstruction",
     "sparse",
     "squared_error",

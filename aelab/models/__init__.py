@@ -2,7 +2,8 @@
 
 from aelab.models.autoencoder import Autoencoder
 from aelab.models.pca import PCA
+from aelab.models.sequence import SequenceModel
 from aelab.models.vae import VAE
 from aelab.models.vqvae import VQVAE
 
-__all__ = ["PCA", "VAE", "VQVAE", "Autoencoder"]
+__all__ = ["PCA", "VAE", "VQVAE", "Autoencoder", "SequenceModel"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 Choice = TypeVar("Choice")
@@ -90,4 +91,41 @@ def rows(who: str, name: str, value: Tensor, width: int, more: str = "") -> None
         raise ValueError(
             f"{who}: expected {name} of shape (batch, {more or width}), but got "
             f"{tuple(value.shape)}; pass one example a row, images by flatten(1)"
+        )
+
+
+def sequences(who: str, name: str, value: Tensor, n_symbols: int) -> None:
+    """Check that there is one sequence a row, of symbols or of rows of numbers.
+
+    Parameters
+    ----------
+    who, name : str
+        The method, and what its argument is called.
+    value : Tensor of shape (batch, time), int64, or (batch, time, n_symbols), floating
+    n_symbols : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, of another shape, without a step in time, or a symbol is not
+        in the alphabet.
+    """
+    numbers = isinstance(value, Tensor) and value.is_floating_point()
+    if not numbers and getattr(value, "dtype", None) != torch.int64:
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(
+            f"{who}: expected {name} to be an int64 tensor, but got {got}; number the "
+            "symbols from 0"
+        )
+    form = ("batch", "time", n_symbols) if numbers else ("batch", "time")
+    fits = value.ndim == len(form) and value.shape[1] >= 1
+    if not fits or (numbers and value.shape[2] != n_symbols):
+        raise ValueError(
+            f"{who}: expected {name} of shape ({', '.join(map(str, form))}) with time "
+            f">= 1, but got {tuple(value.shape)}; give each sequence one row"
+        )
+    if not numbers and len(value) and not 0 <= value.min() <= value.max() < n_symbols:
+        raise ValueError(
+            f"{who}: expected symbols from 0 to {n_symbols - 1} in {name}, but got "
+            f"{value.min()} to {value.max()}; n_symbols is the size of the alphabet"
         )

@@ -19,6 +19,9 @@ def test_what_is_good_comes_back():
     assert arguments.choice("A", "name", "b", {"a": 1, "b": 2}) == 2
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
         arguments.rows("A.f", "x", torch.zeros(0, 4, dtype=dtype), 4)
+        arguments.sequences("A.f", "x", torch.zeros(0, 1, 4, dtype=dtype), 4)
+    arguments.sequences("A.f", "x", torch.tensor([[0, 3]]), 4)
+    arguments.sequences("A.f", "x", torch.ones(0, 1).long(), 4)
 
 
 # Error
@@ -49,6 +52,20 @@ def test_what_is_good_comes_back():
             ("A.f", "x", torch.ones(2, 3), 4, "3 + 1"),
             ValueError,
             "x of shape (batch, 3 + 1), but got (2, 3); pass one example a row",
+        ),
+        ("sequences", ("A.f", "x", "text", 4), TypeError, "A.f: expected x to be an i"),
+        ("sequences", ("A.f", "x", torch.ones(2).long(), 4), ValueError, "got (2,)"),
+        (
+            "sequences",
+            ("A.f", "x", torch.ones(2, 0, 4), 4),
+            ValueError,
+            "x of shape (batch, time, 4) with time >= 1, but got (2, 0, 4)",
+        ),
+        (
+            "sequences",
+            ("A.f", "x", torch.tensor([[-1, 3]]), 4),
+            ValueError,
+            "A.f: expected symbols from 0 to 3 in x, but got -1 to 3",
         ),
     ],
 )
