@@ -132,6 +132,7 @@ def pyplot(tree):
 
 # Test files that mirror no room, and why.
 OTHER_TESTS = {
+    "tests/test_exercises.py": "the exercises' sets, and what the judge makes of them",
     "tests/test_house.py": "the rules of the house as a whole",
     "tests/test_lectures.py": "the rules of the lectures as texts",
     "tests/test_csrc.py": "the sources of csrc/, as files and as a built library",
@@ -145,7 +146,7 @@ OTHER_TESTS = {
 def mirror_of(path):
     """The test of a room or of a lecture's program, or None."""
     match = re.fullmatch(r"(?:aelab|(lectures))/((?:\w+/)*)(\w+)\.py", path)
-    if not match or match[3] == "__init__":
+    if not match or match[3] == "__init__" or match[2] == "exercises/specs/":
         return None
     folder = f"lectures/{match[2]}" if match[1] else match[2]
     return f"tests/{folder}test_{match[3].strip('_')}.py"
@@ -313,6 +314,10 @@ def docstrings(tree):
 
 
 LONGER = {
+    "aelab/grading/exam.py": 300,  # five small classes, and how they are written down
+    "aelab/grading/judge.py": 320,  # each way to compare, and what is told
+    "aelab/grading/probe.py": 400,  # trying a function here, and in a child
+    "aelab/grading/specification.py": 400,  # what a lecturer writes, explained
     "aelab/losses/autoencoding.py": 480,  # terms, penalties, an objective for each idea
     "aelab/models/autoencoder.py": 310,  # one network for all of lectures 02 and 03
     "aelab/ops.py": 315,  # the op, both roads to it, its twin, what PyTorch must know
