@@ -315,7 +315,7 @@ def docstrings(tree):
 
 LONGER = {
     "aelab/grading/exam.py": 300,  # five small classes, and how they are written down
-    "aelab/grading/judge.py": 320,  # each way to compare, and what is told
+    "aelab/grading/judge.py": 335,  # each way to compare, and what is told
     "aelab/grading/probe.py": 400,  # trying a function here, and in a child
     "aelab/grading/specification.py": 400,  # what a lecturer writes, explained
     "aelab/losses/autoencoding.py": 480,  # terms, penalties, an objective for each idea

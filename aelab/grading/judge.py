@@ -1,5 +1,6 @@
 """Results compared with what was expected: marks, and what a student is told."""
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ class Row:
         None if it is not judged here.
     message : str
         What is wrong, as far as the results tell.
+    known : str
+        What is said to one who makes this mistake, if it is a known one.
     hint : str
         Where to look.
     shown : dict of Tensor
@@ -38,6 +41,7 @@ class Row:
     earned: float
     passed: bool | None
     message: str = ""
+    known: str = ""
     hint: str = ""
     shown: dict[str, Tensor] = field(default_factory=dict)
 
@@ -80,7 +84,7 @@ class Verdict:
         Returns
         -------
         str
-            Lines of at most 88 characters, if the messages are short.
+            Lines of at most 88 characters.
         """
         words = {True: "passed", False: "FAILED", None: "later "}
         lines = [f"{self!r}. {self.title}"]
@@ -89,8 +93,11 @@ class Verdict:
             if row.passed is None:
                 marks = f"{row.points:g}, with cases that are kept for marking"
             lines.append(f"  {words[row.passed]}  {row.name}: {marks}")
-            told = [row.message, row.hint and f"Hint: {row.hint}"]
-            lines += [f"          {text}" for text in told if text]
+            told = [row.message, row.known, row.hint and f"Hint: {row.hint}"]
+            for text in filter(None, told):
+                lines += textwrap.wrap(
+                    text, 88, initial_indent=" " * 10, subsequent_indent=" " * 10
+                )
         return "\n".join(lines)
 
 
@@ -147,7 +154,8 @@ def _row(criterion: Criterion, found: list[tuple[Trial, Answer]], exam: Exam) ->
         criterion.points,
         0.0,
         False,
-        f"{where}{message}{more}." + (f" {known}" if known else ""),
+        f"{where}{message}{more}.",
+        known,
         criterion.hint,
         _picture(trial, answer.results) if criterion.kind == "values" else {},
     )
@@ -157,13 +165,16 @@ def _recognised(
     criterion: Criterion, wrong: list[tuple[Trial, Answer, str]], exam: Exam
 ) -> str:
     """Return what is said to one whose results are those of a known mistake."""
-    for name, sentence in exam.says.items():
-        for trial, answer, _ in wrong:
-            like = trial.known.get(name)
-            tolerance = _tolerance(criterion, trial)
-            if like is not None and agrees(answer.results, like, tolerance):
-                return sentence
-    return ""
+    fits = {
+        sentence: sum(
+            agrees(answer.results, trial.known[name], _tolerance(criterion, trial))
+            for trial, answer, _ in wrong
+            if name in trial.known
+        )
+        for name, sentence in exam.says.items()
+    }
+    best = max(fits, key=lambda sentence: fits[sentence], default="")
+    return best if best and fits[best] else ""
 
 
 def _tolerance(criterion: Criterion, trial: Trial) -> float:
@@ -288,6 +299,10 @@ def _bits(probabilities: Tensor, truth: Tensor) -> float:
     total = probabilities.sum(dim=-1)
     if (probabilities < 0).any() or (total - 1).abs().max() > 1e-3:
         raise ValueError("should hold probabilities: rows that sum to 1")
+    if truth.numel() and truth.max() >= probabilities.shape[-1]:
+        raise ValueError(
+            f"has {probabilities.shape[-1]} columns; there are more symbols"
+        )
     right = probabilities.gather(-1, truth.long()[..., None])
     return -right.log2().mean().item()
 

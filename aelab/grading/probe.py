@@ -71,8 +71,9 @@ def run(function: Callable[..., Any], exam: Exam) -> list[Answer]:
     """
     trials = [trial for criterion in exam.criteria for trial in criterion.trials]
     if not hasattr(os, "fork"):
-        with blocked(exam.forbidden) as called:
-            return [answer(function, trial, exam, called) for trial in trials]
+        return [answer(function, trial, exam) for trial in trials]
+    with _Watch([]):
+        torch.zeros(1)  # the first use imports for a second: here, and in no child
     answers: list[Answer] = []
     while len(answers) < len(trials):
         answers += _in_child(function, trials[len(answers) :], exam)
@@ -82,9 +83,7 @@ def run(function: Callable[..., Any], exam: Exam) -> list[Answer]:
     return answers
 
 
-def answer(
-    function: Callable[..., Any], trial: Trial, exam: Exam, called: list[str]
-) -> Answer:
+def answer(function: Callable[..., Any], trial: Trial, exam: Exam) -> Answer:
     """Return what a function gives in one trial, tried in this process.
 
     Parameters
@@ -94,9 +93,7 @@ def answer(
     trial : Trial
         Its arguments.
     exam : Exam
-        The names of the results.
-    called : list of str
-        The forbidden names that have been called so far; emptied here.
+        The names of the results, and those that may not be called.
 
     Returns
     -------
@@ -105,9 +102,9 @@ def answer(
     arguments = {name: realise(a) for name, a in trial.arguments.items()}
     before = {name: realise(a) for name, a in trial.arguments.items()}
     leaves = [arguments[name].requires_grad_() for name in trial.wrt]
-    called.clear()
+    called: list[str] = []
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), blocked(exam.forbidden, called):
             warnings.simplefilter("ignore")
             results = _named(function(*arguments.values()), exam.results)
             if trial.wrt:
@@ -217,7 +214,7 @@ class _Watch(TorchDispatchMode):
 
 
 @contextmanager
-def blocked(names: list[str]) -> Iterator[list[str]]:
+def blocked(names: list[str], called: list[str]) -> Iterator[None]:
     """Let some names of aelab raise, by whatever way they are called.
 
     A function keeps its identity and gets another body, so that a name that was
@@ -227,18 +224,18 @@ def blocked(names: list[str]) -> Iterator[list[str]]:
     ----------
     names : list of str
         Functions and classes, such as ``"aelab.models.PCA"``.
+    called : list of str
+        Those that have been called are added here.
 
     Returns
     -------
-    context of list of str
-        Those that have been called.
+    context manager
 
     Raises
     ------
     TypeError
         If a name stands for something else.
     """
-    called: list[str] = []
     with ExitStack() as undo:
         for name in names:
             room, _, member = name.rpartition(".")
@@ -258,7 +255,7 @@ def blocked(names: list[str]) -> Iterator[list[str]]:
                 raise TypeError(f"{name}: expected a function or class, got {target!r}")
         if any(name.startswith("aelab.ops") for name in names):
             undo.enter_context(_Watch(called))
-        yield called
+        yield
 
 
 def _stopper(name: str, called: list[str]) -> Callable[..., None]:
@@ -315,10 +312,9 @@ def _try_all(
         os.closerange(send + 1, send + 4096)
         sys.stdin, sys.stdout, sys.stderr = (io.StringIO() for _ in range(3))
         torch.set_num_threads(1)  # the threads of the parent are not here
-        with blocked(exam.forbidden) as called:
-            for trial in trials:
-                torch.manual_seed(0)
-                _send(send, answer(function, trial, exam, called))
+        for trial in trials:
+            torch.manual_seed(0)
+            _send(send, answer(function, trial, exam))
     finally:
         os._exit(0)
 

@@ -106,7 +106,7 @@ def _show(row: Row) -> None:
         plots.images(
             {name: picture[None] for name, picture in pictures.items()},
             signed=True,
-            title=f"{row.name}: blue is below zero, red above",
+            title=f"{row.name}: blue is above zero, orange below",
             alt="Three tables of numbers as colours: what was expected, what your "
             "function gave, and the difference of the two.",
         )

@@ -236,7 +236,7 @@ class Set:
         for criterion in criteria:
             for trial in criterion.trials:
                 for name, function in wrong.items():
-                    found = answer(function, trial, exam, [])
+                    found = answer(function, trial, exam)
                     if _tells(criterion, trial, found):
                         trial.known[name] = found.results
         return exam

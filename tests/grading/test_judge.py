@@ -162,9 +162,28 @@ def test_a_known_mistake_is_recognised():
     like = {"total": PRODUCT.double(), "product": SUM.double()}
     asked = exam(trial([1.0, 2.0], [3.0, 5.0], known={"swapped": like}))
     asked.says["swapped"] = "The two have changed places."
-    assert message(asked, (PRODUCT, SUM)).endswith("The two have changed places.")
-    assert "places" not in message(asked, (PRODUCT, SUM + 1))
+    (row,) = verdict(asked, (PRODUCT, SUM)).rows
+    assert row.known == "The two have changed places."
+    (row,) = verdict(asked, (PRODUCT, SUM + 1)).rows
+    assert row.known == ""
     assert message(asked, (), problem="raises E") == "your function raises E."
+
+
+def test_the_mistake_that_fits_most_is_named():
+    """Rejects: the first one that fits anywhere, which may be a coincidence."""
+    swapped = {"total": PRODUCT.double(), "product": SUM.double()}
+    once = trial([1.0, 2.0], [3.0, 5.0], known={"chance": swapped, "swap": swapped})
+    asked = exam(once, trial([1.0, 2.0], [3.0, 5.0], known={"swap": swapped}))
+    asked.says.update(chance="By chance.", swap="The two have changed places.")
+    (row,) = verdict(asked, (PRODUCT, SUM), (PRODUCT, SUM)).rows
+    assert row.known == "The two have changed places."
+
+
+def test_a_guess_of_too_few_symbols_is_named():
+    asked = exam(Trial("any", {}, {"surprise in bits": torch.tensor([3])}),
+                 kind="score", bound=9.0)  # fmt: skip
+    (row,) = judge(asked, [Answer({"guess": torch.tensor([[0.5, 0.5]])})]).rows
+    assert "has 2 columns; there are more symbols" in row.message
 
 
 SCORES = {
@@ -193,6 +212,7 @@ def test_a_score_needs_proper_results():
         (torch.tensor([[1.5, -0.5]]), "rows that sum to 1"),
         (torch.tensor([0.5, 0.5]), "should have the shape (1, 2)"),
         (torch.tensor([[0.5, math.nan]]), "1 numbers of guess are not finite"),
+        (torch.ones(1, 0), "rows that sum to 1"),
     ):
         (row,) = judge(asked, [Answer({"guess": guess})]).rows
         assert told in row.message
@@ -207,6 +227,12 @@ def test_the_table_tells_everything():
         "          Hint: look at plus",
     ]
     assert verdict(exam(ROWS), (SUM, PRODUCT)).table().count("passed  sums: 2 of 2")
+
+
+def test_long_messages_are_broken_and_set_in():
+    told = verdict(exam(ROWS), (), problem="raises " + "Error " * 40).table()
+    assert max(map(len, told.splitlines())) <= 88
+    assert all(line[:10].isspace() for line in told.splitlines()[2:])
 
 
 def test_what_is_kept_for_marking_is_neither_right_nor_wrong():
