@@ -87,14 +87,16 @@ class Verdict:
             Lines of at most 88 characters.
         """
         words = {True: "passed", False: "FAILED", None: "later "}
-        lines = [f"{self!r}. {self.title}"]
+        lines, said = [f"{self!r}. {self.title}"], set[str]()
         for row in self.rows:
             marks = f"{row.earned:g} of {row.points:g}"
             if row.passed is None:
                 marks = f"{row.points:g}, with cases that are kept for marking"
             lines.append(f"  {words[row.passed]}  {row.name}: {marks}")
-            told = [row.message, row.known, row.hint and f"Hint: {row.hint}"]
-            for text in filter(None, told):
+            hint = row.hint and f"Hint: {row.hint}"
+            told = [] if row.known in said else [row.known]
+            said |= {row.known} - {""}
+            for text in filter(None, [row.message, *told, "" if row.known else hint]):
                 lines += textwrap.wrap(
                     text, 88, initial_indent=" " * 10, subsequent_indent=" " * 10
                 )
@@ -125,14 +127,25 @@ def judge(exam: Exam, answers: list[Answer]) -> Verdict:
         raise ValueError(
             f"judge: expected {wanted} answers, one a trial, but got {len(answers)}"
         )
-    rest, rows = iter(answers), []
-    for criterion in exam.criteria:
-        found = [(trial, next(rest)) for trial in criterion.trials]
-        rows.append(_row(criterion, found, exam))
+    rest = iter(answers)
+    found = [[(trial, next(rest)) for trial in c.trials] for c in exam.criteria]
+    tried = list(zip(exam.criteria, found, strict=True))
+    refuted = {
+        name
+        for criterion, cases in tried
+        for trial, answer in cases
+        for name, results in trial.known.items()
+        if not answer.problem
+        and not agrees(answer.results, results, _tolerance(criterion, trial))
+    }
+    says = {name: told for name, told in exam.says.items() if name not in refuted}
+    rows = [_row(criterion, cases, says) for criterion, cases in tried]
     return Verdict(exam.question, exam.title, rows)
 
 
-def _row(criterion: Criterion, found: list[tuple[Trial, Answer]], exam: Exam) -> Row:
+def _row(
+    criterion: Criterion, found: list[tuple[Trial, Answer]], says: dict[str, str]
+) -> Row:
     if not found:
         return Row(criterion.name, criterion.points, 0.0, None)
     compare = KINDS[criterion.kind]
@@ -142,39 +155,32 @@ def _row(criterion: Criterion, found: list[tuple[Trial, Answer]], exam: Exam) ->
         if (message := answer.problem or compare(criterion, trial, answer.results))
     ]
     if not wrong:
-        return Row(criterion.name, criterion.points, criterion.points, True)
+        told = _standing(criterion, *found[0]) if criterion.kind == "score" else ""
+        return Row(criterion.name, criterion.points, criterion.points, True, told)
     trial, answer, message = wrong[0]
     if answer.problem:
         message = f"your function {message}"
     where = f"{trial.case}: " if len(found) > 1 else ""
-    more = f" (and {len(wrong) - 1} more of {len(found)} cases)" if wrong[1:] else ""
-    known = "" if answer.problem else _recognised(criterion, wrong, exam)
+    more = f" ({len(wrong)} of {len(found)} cases fail)" if wrong[1:] else ""
+    known = "" if answer.problem else _recognised(wrong, says)
     return Row(
         criterion.name,
         criterion.points,
         0.0,
         False,
-        f"{where}{message}{more}.",
+        f"{where}{message}{more}".rstrip(".?") + ("?" if message[-1:] == "?" else "."),
         known,
         criterion.hint,
         _picture(trial, answer.results) if criterion.kind == "values" else {},
     )
 
 
-def _recognised(
-    criterion: Criterion, wrong: list[tuple[Trial, Answer, str]], exam: Exam
-) -> str:
+def _recognised(wrong: list[tuple[Trial, Answer, str]], says: dict[str, str]) -> str:
     """Return what is said to one whose results are those of a known mistake."""
-    fits = {
-        sentence: sum(
-            agrees(answer.results, trial.known[name], _tolerance(criterion, trial))
-            for trial, answer, _ in wrong
-            if name in trial.known
-        )
-        for name, sentence in exam.says.items()
-    }
-    best = max(fits, key=lambda sentence: fits[sentence], default="")
-    return best if best and fits[best] else ""
+    seen = [trial.known for trial, answer, _ in wrong if not answer.problem]
+    fits = {name: sum(name in known for known in seen) for name in says}
+    best = max(fits, key=lambda name: fits[name], default="")
+    return says[best] if best and fits[best] else ""
 
 
 def _tolerance(criterion: Criterion, trial: Trial) -> float:
@@ -243,10 +249,11 @@ def _difference(name: str, got: Tensor, expected: Tensor, off: Tensor) -> str:
         if count
     ]
     told = f" ({', '.join(kinds)})" if kinds else ""
+    pair = got[first].item(), expected[first].item()
+    digits = 6 if f"{pair[0]:.6g}" != f"{pair[1]:.6g}" else 12
     return (
         f"{int(off.sum())} of {off.numel()} numbers of {name} differ{told}: "
-        f"{name}{place} is {got[first].item():.6g}, should be "
-        f"{expected[first].item():.6g}"
+        f"{name}{place} is {pair[0]:.{digits}g}, should be {pair[1]:.{digits}g}"
     )
 
 
@@ -292,6 +299,13 @@ def _score(criterion: Criterion, trial: Trial, results: dict[str, Tensor]) -> st
         return f"{name} {error}"
     if score <= criterion.bound:
         return ""
+    return _standing(criterion, trial, Answer(results))
+
+
+def _standing(criterion: Criterion, trial: Trial, answer: Answer) -> str:
+    (got,) = answer.results.values()
+    ((measure, truth),) = trial.expected.items()
+    score = MEASURES[measure](got.double(), truth)
     return f"the {measure} is {score:.4g}; the target is {criterion.bound:g} or less"
 
 

@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aelab.grading.exam import Exam, Trial, realise
+from aelab.grading.exam import Exam, Seed, Trial, realise
 
+GRADIENT = "the gradient by {}"  # the name of such a result
 LARGEST = 2**26  # bytes that one answer may have
 
 
@@ -74,6 +75,8 @@ def run(function: Callable[..., Any], exam: Exam) -> list[Answer]:
         return [answer(function, trial, exam) for trial in trials]
     with _Watch([]):
         torch.zeros(1)  # the first use imports for a second: here, and in no child
+    for trial in trials:
+        realise(list(trial.arguments.values()))  # likewise, what is loaded once
     answers: list[Answer] = []
     while len(answers) < len(trials):
         answers += _in_child(function, trials[len(answers) :], exam)
@@ -121,6 +124,11 @@ def answer(function: Callable[..., Any], trial: Trial, exam: Exam) -> Answer:
         return Answer({}, _raised(error, function))
     if called:
         return Answer({}, f"calls {called[0]}, and the question is to write it")
+    seeds = [n for n, a in trial.arguments.items() if isinstance(a, Seed)]
+    if "std" in trial.expected and any(
+        torch.equal(arguments[n].get_state(), before[n].get_state()) for n in seeds
+    ):
+        return Answer({}, f"does not draw from its argument {seeds[0]}")
     changed = [n for n, a in arguments.items() if _differ(a, before[n])]
     if changed:
         return Answer({}, f"changes its argument {changed[0]}: work on a copy of it")
@@ -136,6 +144,7 @@ def _named(got: Any, names: list[str]) -> dict[str, Tensor]:
     several = got if isinstance(got, tuple | list) else [got]
     if len(several) != len(names):
         what = "None: has it a return?" if got is None else f"{len(several)}"
+        what = f"a list of {len(several)}" if isinstance(got, list) else what
         raise _Wrong(f"should return {_count(names)}, but returns {what}")
     results = {}
     for name, result in zip(names, several, strict=True):
@@ -172,7 +181,7 @@ def _gradients(
     found = torch.autograd.grad(total, leaves, allow_unused=True)
     zeros = [torch.zeros_like(leaf) if g is None else g
              for leaf, g in zip(leaves, found, strict=True)]  # fmt: skip
-    return dict(zip(trial.expected, zeros, strict=True))
+    return dict(zip(map(GRADIENT.format, trial.wrt), zeros, strict=True))
 
 
 def _differ(after: Any, before: Any) -> bool:

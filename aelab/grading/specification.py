@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from aelab.grading.exam import Criterion, Exam, Strided, Trial, realise
 from aelab.grading.judge import TOLERANCE, agrees
-from aelab.grading.probe import Answer, answer
+from aelab.grading.probe import GRADIENT, Answer, answer
 
 Make = Callable[[Generator], tuple[Any, ...]]
 
@@ -42,6 +42,9 @@ class Marks:
         ``"values"``, ``"gradients"``, ``"draws"`` or ``"score"``.
     wrt : list of str
         Of gradients: the arguments they are taken by.
+    law : callable, optional
+        Of draws: mean and standard deviation, in the place of the reference; with
+        `wrt`, those of the gradient of the results' sum by that argument.
     measure : str
         Of a score: one of ``judge.MEASURES``.
     bound : float
@@ -56,6 +59,7 @@ class Marks:
     hint: str = ""
     kind: str = "values"
     wrt: list[str] = field(default_factory=list)
+    law: Callable[..., Any] | None = None
     measure: str = ""
     bound: float = 0.0
     tolerance: float = 0.0
@@ -320,8 +324,14 @@ def _trial(q: Question, marks: Marks, case: str, seed: str) -> Trial:
         truth = q.reference(_generator(f"{seed} {case}"))
         return Trial(case, arguments, {marks.measure: truth}, dtype)
     if marks.kind == "draws":
-        mean, std = q.reference(*exact)
-        return Trial(case, arguments, {"mean": mean, "std": std}, dtype)
+        mean, std = (marks.law or q.reference)(*exact)
+        law = {"mean": mean, "std": std}
+        kind = getattr(torch, dtype)
+        ones = {name: torch.ones(mean.shape, dtype=kind) for name in q.results}
+        return Trial(
+            case, arguments, law, dtype, wrt=marks.wrt,
+            cotangents=ones if marks.wrt else {},
+        )  # fmt: skip
     results = dict(zip(q.results, _several(q.reference(*exact)), strict=True))
     if marks.kind != "gradients":
         return Trial(case, arguments, results, dtype)
@@ -334,7 +344,7 @@ def _trial(q: Question, marks: Marks, case: str, seed: str) -> Trial:
     weights = {n: w.double() for n, w in cotangents.items()}
     places = [q.signature.index(name) for name in marks.wrt]
     gradients = {
-        f"the gradient by {q.signature[place]}": _slopes(q, exact, place, weights)
+        GRADIENT.format(q.signature[place]): _slopes(q, exact, place, weights)
         for place in places
     }
     return Trial(

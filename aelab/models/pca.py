@@ -39,7 +39,7 @@ class PCA:
 
     Notes
     -----
-    `fit` is Eq. (1.6), `encode` and `decode` are Eq. (1.7) of lecture 01.
+    `fit` is Eq. (1.8), `encode` and `decode` are Eq. (1.9) of lecture 01.
 
     References
     ----------

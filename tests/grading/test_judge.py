@@ -1,13 +1,14 @@
 """aelab.grading.judge: results compared with what was expected."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from asked import ROWS, both, exam, trial
 
 from aelab.grading.exam import Trial
-from aelab.grading.judge import RARE, agrees, judge
+from aelab.grading.judge import RARE, Row, Verdict, agrees, judge
 from aelab.grading.probe import Answer, run
 
 
@@ -154,7 +155,7 @@ def test_all_trials_of_a_criterion_must_be_right():
     assert wrong.earned == 0
     assert wrong.rows[0].message.startswith("one row: 1 of 1 numbers of product")
     both_wrong = verdict(asked, (PRODUCT, SUM), right[1][::-1])
-    assert both_wrong.rows[0].message.endswith("(and 1 more of 2 cases).")
+    assert both_wrong.rows[0].message.endswith("(2 of 2 cases fail).")
 
 
 def test_a_known_mistake_is_recognised():
@@ -177,6 +178,46 @@ def test_the_mistake_that_fits_most_is_named():
     asked.says.update(chance="By chance.", swap="The two have changed places.")
     (row,) = verdict(asked, (PRODUCT, SUM), (PRODUCT, SUM)).rows
     assert row.known == "The two have changed places."
+
+
+def test_a_mistake_that_is_refuted_elsewhere_is_not_named():
+    """Rejects: a sentence that fits one case, and is belied by another."""
+    swapped = {"total": PRODUCT.double(), "product": SUM.double()}
+    twice = [
+        trial([1.0, 2.0], [3.0, 5.0], case=case, known={"swap": swapped})
+        for case in ("one", "two")
+    ]
+    asked = exam(*twice)
+    asked.says["swap"] = "The two have changed places."
+    (row,) = verdict(asked, (PRODUCT, SUM), (PRODUCT, SUM + 1)).rows
+    assert row.known == ""
+    assert "2 of 2 cases fail" in row.message
+
+
+def test_a_sentence_is_printed_once_and_in_the_place_of_a_hint():
+    """Rejects: the sentence under each line, and a hint that leads elsewhere."""
+    row = Row("a", 1.0, 0.0, False, "wrong.", "Swapped.", "look at the signs")
+    other = replace(row, known="")
+    text = Verdict("q1", "any", [row, row, other]).table()
+    assert text.count("Swapped.") == 1
+    assert text.count("wrong.") == 3
+    assert text.count("Hint: look at the signs") == 1
+
+
+def test_two_numbers_that_look_alike_are_told_apart():
+    asked = exam(trial([1.0, 2.0], [3.0, 5.0], dtype="float64"))
+    told = message(asked, (SUM.double() + 1e-6, PRODUCT.double()))
+    got, wanted = told.removesuffix(".").split(" is ")[1].split(", should be ")
+    assert float(got) != float(wanted)
+
+
+def test_a_score_is_told_to_those_who_pass_too():
+    truth = {"mean squared error": torch.tensor([1.0, 2.0]).double()}
+    asked = exam(Trial("any", {}, truth), kind="score", bound=0.5)
+    for got, passed, told in ((1.5, True, "0.125"), (4.0, False, "2")):
+        (row,) = judge(asked, [Answer({"x": torch.tensor([1.0, got])})]).rows
+        assert row.passed is passed
+        assert f"is {told}; the target is 0.5 or less" in row.message
 
 
 def test_a_guess_of_too_few_symbols_is_named():

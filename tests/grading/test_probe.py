@@ -13,7 +13,7 @@ from asked import ROWS, both, exam, trial
 
 from aelab import ops
 from aelab.grading import probe
-from aelab.grading.exam import Trial
+from aelab.grading.exam import Seed, Trial
 from aelab.grading.probe import run
 from aelab.models import PCA
 from aelab.ops import reparam_kl as imported_before
@@ -68,12 +68,12 @@ def test_results_are_those_of_a_plain_call():
 
 def test_gradients_are_those_of_autograd():
     weights = {"total": torch.tensor([1.0, 2.0]), "product": torch.tensor([3.0, -1.0])}
-    expected = {"by y": torch.zeros(2).double()}
+    expected = {"the gradient by y": torch.zeros(2).double()}
     asked = Trial("any", ROWS.arguments, expected, wrt=["y"], cotangents=weights)
     (answer,) = run(both, exam(asked, kind="gradients"))
     x = ROWS.arguments["x"]  # d/dy of 1 (x + y) + 3 x y, and so on
     by_hand = weights["total"] + weights["product"] * x
-    torch.testing.assert_close(answer.results["by y"], by_hand)
+    torch.testing.assert_close(answer.results["the gradient by y"], by_hand)
 
 
 # Property
@@ -211,7 +211,7 @@ def test_a_line_of_the_students_own_is_named():
 
 def test_detached_results_are_named():
     weights = {"total": torch.ones(2), "product": torch.ones(2)}
-    expected = {"by x": torch.zeros(2).double()}
+    expected = {"the gradient by x": torch.zeros(2).double()}
     asked = Trial("any", ROWS.arguments, expected, wrt=["x"], cotangents=weights)
     told = problem(lambda x, y: (x.detach(), y), exam(asked, kind="gradients"))
     assert "something was detached" in told
@@ -252,6 +252,19 @@ def test_the_operator_itself_may_not_be_called():
 
     told = one(direct, [[1.0, 2.0]], forbidden=NAMES)
     assert "calls torch.ops.aelab.reparam_kl" in told
+
+
+def test_draws_come_from_the_generator_that_was_given():
+    """Rejects: noise of the global generator, and of one that is seeded each time."""
+    law = {"mean": torch.zeros(4, 2).double(), "std": torch.ones(4, 2).double()}
+    asked = exam(Trial("any", {"g": Seed(1)}, law), kind="draws")
+    asked = replace(asked, results=["z"])
+    assert problem(lambda g: torch.randn(4, 2, generator=g), asked) == ""
+    for stray in (
+        lambda g: torch.randn(4, 2),
+        lambda g: torch.randn(4, 2, generator=torch.Generator().manual_seed(0)),
+    ):
+        assert "does not draw from its argument g" in problem(stray, asked)
 
 
 def test_an_interrupt_ends_the_child(monkeypatch):

@@ -234,6 +234,20 @@ q1 = Question(
             {"_, s, vt = torch": "vt, s, _ = torch"},
         ),
         Mistake(
+            "columns for rows of the singular vectors",
+            0,
+            "These numbers come from all the directions: in svd's Vh each *row* is "
+            "one, among eigh's eigenvectors each *column*.",
+            {"vt[:k]": "vt[:, :k].T"},
+        ),
+        Mistake(
+            "columns divided by their deviations",
+            0,
+            "The columns are divided by their standard deviations first; only the mean "
+            "is to be taken away.",
+            {"svd(x - mean,": "svd((x - mean) / x.std(dim=0),"},
+        ),
+        Mistake(
             "one mean for all columns",
             0,
             "There is one mean here for all columns; each has its own.",
@@ -446,6 +460,12 @@ q2 = Question(
             {"variances[k:]": "variances[k + 1 :]"},
         ),
         Mistake(
+            "all variances foretold",
+            0,
+            "This is the sum of *all* variances; the first k of them are kept.",
+            {"variances[k:]": "variances"},
+        ),
+        Mistake(
             "n for n - 1",
             0,
             "The variances have n - 1 in the denominator, and the mean error n: see "
@@ -645,6 +665,13 @@ q3 = Question(
             "The codes are right. The whole that you divide by is measured from the "
             "mean of x; the codes are measured from that of train.",
             {"centred.square().sum()": "(x - x.mean(dim=0)).square().sum()"},
+        ),
+        Mistake(
+            "all components for the whole",
+            2,
+            "The whole is what all components of train hold; with few rows in train, "
+            "part of x lies beside all of them. Pythagoras needs the whole distance.",
+            {"centred.square().sum()": "(centred @ vt.T).square().sum()"},
         ),
         Mistake(
             "the whole of train",

@@ -57,6 +57,12 @@ def sample_in_numpy(mu, logvar, eps, generator):
     return torch.from_numpy(mean), torch.from_numpy(std[:1])  # the same in all rows
 
 
+def pull_of_noise(mu, logvar, eps, generator):
+    """Return mean and standard deviation of dz / dlogvar, which is (z - mu) / 2."""
+    std = torch.exp(logvar / 2) / 2
+    return torch.zeros_like(std), std
+
+
 def sample_row_by_row(mu, logvar, eps, generator):
     """Return z, each row by itself."""
     rows = []
@@ -116,6 +122,10 @@ q1 = Question(
     results=["z"],
     cases={
         "noise that is given": lambda g: (*noisy_code(g, 6, 4), None),
+        "noise that is given, beside a generator": lambda g: (
+            *noisy_code(g, 6, 4),
+            Seed(3),
+        ),
         "one row": lambda g: (*noisy_code(g, 1, 5), None),
         "a variance of e^100": lambda g: extreme(g, 100.0),
         "a variance of e^-100": lambda g: extreme(g, -100.0),
@@ -134,6 +144,7 @@ q1 = Question(
             0.5,
             [
                 "noise that is given",
+                "noise that is given, beside a generator",
                 "one row",
                 "a variance of e^100",
                 "a variance of e^-100",
@@ -162,11 +173,20 @@ q1 = Question(
         ),
         Marks(
             "gradients, the noise drawn",
-            0.5,
+            0.25,
             ["noise drawn, but next to none"],
             "whatever the noise, a step of mu is a step of z",
             kind="gradients",
             wrt=["mu"],
+        ),
+        Marks(
+            "gradients by logvar, the noise drawn",
+            0.25,
+            ["40 rows of 64 means", "200 rows of 64 means"],
+            "logvar is learnt from drawn noise as from noise that is given: (4.21)",
+            kind="draws",
+            wrt=["logvar"],
+            law=pull_of_noise,
         ),
     ],
     forbidden=THE_OP,
@@ -174,14 +194,35 @@ q1 = Question(
     right=[sample_row_by_row, sample_in_float64, sample_by_quantiles],
     mistakes=[
         Mistake(
+            "logvar detached where the noise is drawn",
+            2.75,
+            "",
+            {
+                "        eps = torch.randn": "        logvar = logvar.detach()\n"
+                "        eps = torch.randn"
+            },
+        ),
+        Mistake(
+            "the global generator",
+            1.25,
+            "",
+            {"mu.shape, generator=generator, ": "mu.shape, "},
+        ),
+        Mistake(
+            "noise drawn though there is some",
+            2.5,
+            "",
+            {"    if eps is None:\n": "    if generator is not None:\n"},
+        ),
+        Mistake(
             "exp(logvar) for the standard deviation",
-            0.5,
+            0.25,
             "",
             {STD: "torch.exp(logvar)"},
         ),
         Mistake(
             "exp(logvar) for the standard deviation, in float64",  # finite at 100
-            0.5,
+            0.25,
             "This is what comes out with the variance in the place of the standard "
             "deviation; noise is stretched by the root of the variance.",
             {STD: "torch.exp(logvar.double())"},
@@ -195,69 +236,69 @@ q1 = Question(
         ),
         Mistake(
             "exp(2 logvar) for the standard deviation",
-            0.5,
+            0.25,
             "The logarithm is doubled here; a root halves a logarithm.",
             {STD: "torch.exp(2 * logvar.double())"},
         ),
         Mistake(
             "logvar for the standard deviation",
-            0.5,
+            0.25,
             "logvar itself stands for the standard deviation here. It is a logarithm, "
             "and may be negative.",
             {STD: "logvar"},
         ),
         Mistake(
             "noise shared by the batch",
-            1.5,
+            1.25,
             "",
             {DRAW: "torch.randn(mu.shape[1:], generator=generator).expand(mu.shape)"},
         ),
         Mistake(
             "noise shared by the latent dimensions",
-            1.5,
+            1.25,
             "",
             {DRAW: "torch.randn(len(mu), 1, generator=generator).expand(mu.shape)"},
         ),
         Mistake(
             "one number of noise for all",
-            1.5,
+            1.25,
             "",
             {DRAW: "torch.randn((), generator=generator).expand(mu.shape)"},
         ),
         Mistake(
             "uniform noise",
-            1.5,
+            1.25,
             "",
             {DRAW: "torch.rand(mu.shape, generator=generator)"},
         ),
         Mistake(
             "uniform noise of variance 1",
-            1.5,
+            1.25,
             "",
             {DRAW: "(torch.rand(mu.shape, generator=generator) - 0.5) * 12**0.5"},
         ),
         Mistake(
             "noise of absolute values",
-            1.5,
+            1.25,
             "",
             {DRAW: f"{DRAW}.abs()"},
         ),
         Mistake(
             "a detached standard deviation",
-            2.5,
+            2.25,
             "No gradient reaches logvar, so nothing would ever learn the noise: is "
             "something detached, or computed without gradients?",
             {STD: f"{STD}.detach()"},
         ),
         Mistake(
             "no noise",
-            0.5,
+            0.25,
             "There is no noise in it: this is mu.",
             {"mu + std * eps": "mu + 0 * std"},
         ),
         Mistake(
             "a detached mean",
-            2.0,
+            2.25,
             "No gradient reaches mu, so the encoder would not learn where to put its "
             "codes: is something detached?",
             {"mu + std * eps": "mu.detach() + std * eps"},
@@ -1011,6 +1052,12 @@ def some_impossible(generator):
     return log_joint, *rest
 
 
+def far_apart(generator):
+    """Return rows thousands of nats away from each other."""
+    log_joint, *rest = weighed(generator, 4, 3, 2)
+    return log_joint + torch.tensor([-2000.0, 0.0, 900.0]), *rest
+
+
 def with_gaps(generator):
     """Return arguments whose memory has gaps."""
     return tuple(map(Strided, weighed(generator, 5, 4, 2)))
@@ -1072,6 +1119,7 @@ q4 = Question(
         "tensors with gaps": with_gaps,
         "2000 nats below zero": lambda g: weighed(g, 4, 3, 2, -2000.0),
         "900 nats above zero": lambda g: weighed(g, 4, 3, 2, 900.0),
+        "rows far apart": far_apart,
         "some codes that cannot be": some_impossible,
     },
     reference=bound_in_scipy,
@@ -1094,6 +1142,7 @@ q4 = Question(
             [
                 "2000 nats below zero",
                 "900 nats above zero",
+                "rows far apart",
                 "some codes that cannot be",
             ],
             "what is exp(-2000) in float32, and the logarithm of that?",
@@ -1112,6 +1161,15 @@ q4 = Question(
     hidden={"one row", "tensors with gaps", "900 nats above zero"},
     right=[bound_by_normal, bound_in_a_loop, bound_in_float64],
     mistakes=[
+        Mistake(
+            "one maximum for all rows",
+            2,
+            "",
+            {
+                "    return torch.logsumexp(log_w, dim=0)": "    top = log_w.max()\n"
+                "    return (log_w - top).exp().sum(dim=0).log() + top"
+            },
+        ),
         Mistake(
             "as it was given",
             0,
@@ -1294,10 +1352,11 @@ def bent(a, b):
     return np.stack([a * a, b * b, a * b], axis=-1)
 
 
-def fresh_rows(generator, n, s, widest=math.inf):
-    """Return n rows of the folded model, with noise of standard deviation s."""
+def fresh_rows(generator, n, s, widest=math.inf, rare=0):
+    """Return n rows of the folded model; codes of the first `rare` lie far out."""
     z = torch.randn(n, 2, generator=generator, dtype=torch.float64)
     z = z * (widest / z.norm(dim=1, keepdim=True)).clamp(max=1)
+    z[:rare] *= 2.7 / z[:rare].norm(dim=1, keepdim=True)
     eps = torch.randn(n, 3, generator=generator, dtype=torch.float64)
     x = torch.from_numpy(bent(*z.numpy().T)) + s * eps
     return x.float(), s, Seed(1)
@@ -1306,7 +1365,7 @@ def fresh_rows(generator, n, s, widest=math.inf):
 def exact_evidence(*arguments):
     """Return log p(x); of a score the generator is all there is."""
     if len(arguments) == 1:
-        arguments = fresh_rows(arguments[0], 30, 0.25)
+        arguments = fresh_rows(arguments[0], 30, 0.25, rare=10)
     return evidence_on_a_grid(*arguments)
 
 
@@ -1424,7 +1483,7 @@ q5 = Question(
     results=["log_p"],
     cases={
         "10 rows, s = 0.8": lambda g: fresh_rows(g, 10, 0.8, widest=1.5),
-        "30 rows, s = 0.25": lambda g: fresh_rows(g, 30, 0.25),
+        "30 rows, s = 0.25": lambda g: fresh_rows(g, 30, 0.25, rare=10),
     },
     reference=exact_evidence,
     marks=[
