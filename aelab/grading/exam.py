@@ -168,13 +168,15 @@ class Exam:
     results : list of str
         What it returns, in order.
     forbidden : list of str
-        Names of aelab that may not be called, such as ``"aelab.models.PCA"``.
+        Names that may not be called, such as ``"aelab.models.PCA"``.
     seconds : float
         The time for one trial.
     says : dict of str
         What is told to one who makes a known mistake, by its name.
     criteria : list of Criterion
         What marks are given for.
+    operation : bool
+        Whether gradients have to come from one `torch.autograd.Function`.
     """
 
     question: str
@@ -185,6 +187,7 @@ class Exam:
     seconds: float
     says: dict[str, str]
     criteria: list[Criterion]
+    operation: bool = False
 
     @property
     def points(self) -> float:

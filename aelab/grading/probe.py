@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aelab.grading.exam import Exam, Seed, Trial, realise
@@ -111,6 +113,11 @@ def answer(function: Callable[..., Any], trial: Trial, exam: Exam) -> Answer:
             warnings.simplefilter("ignore")
             results = _named(function(*arguments.values()), exam.results)
             if trial.wrt:
+                if exam.operation and not _is_one_operation(results):
+                    raise _Wrong(
+                        "leaves the backward pass to PyTorch: its results should "
+                        "come from one torch.autograd.Function, of its arguments"
+                    )
                 results = _gradients(results, trial, leaves)
     except Forbidden:
         pass
@@ -178,10 +185,28 @@ def _gradients(
         total = total + (results[name] * weight).sum()
     if not total.requires_grad:
         raise _Wrong("gives results without gradients: something was detached")
-    found = torch.autograd.grad(total, leaves, allow_unused=True)
+    found = _grad(total, leaves, allow_unused=True)
     zeros = [torch.zeros_like(leaf) if g is None else g
              for leaf, g in zip(leaves, found, strict=True)]  # fmt: skip
     return dict(zip(map(GRADIENT.format, trial.wrt), zeros, strict=True))
+
+
+# A copy, which goes on when torch.autograd.grad itself is stopped.
+_its: Any = torch.autograd.grad
+_grad = types.FunctionType(_its.__code__, _its.__globals__, argdefs=_its.__defaults__)
+
+
+def _is_one_operation(results: dict[str, Tensor]) -> bool:
+    """Say whether all results come from one Function, straight from the leaves."""
+    nodes = [result.grad_fn for result in results.values()]
+    return (
+        isinstance(nodes[0], BackwardCFunction)
+        and all(node is nodes[0] for node in nodes)
+        and all(
+            node is None or node.name() == "torch::autograd::AccumulateGrad"
+            for node, _ in nodes[0].next_functions
+        )
+    )
 
 
 def _differ(after: Any, before: Any) -> bool:
@@ -205,6 +230,20 @@ def _raised(error: BaseException, function: Callable[..., Any]) -> str:
     return f"raises {type(error).__name__}: {text}{place}"
 
 
+class _Builtins(TorchFunctionMode):
+    """Stops functions of torch that are not written in Python."""
+
+    def __init__(self, stops: dict[Any, Callable[..., None]]) -> None:
+        super().__init__()
+        self.stops = stops
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Stop those, and let the others pass."""
+        return self.stops.get(func, func)(*args, **(kwargs or {}))
+
+
 class _Watch(TorchDispatchMode):
     """Sees every operator, and stops those of aelab."""
 
@@ -224,7 +263,7 @@ class _Watch(TorchDispatchMode):
 
 @contextmanager
 def blocked(names: list[str], called: list[str]) -> Iterator[None]:
-    """Let some names of aelab raise, by whatever way they are called.
+    """Let some names raise, by whatever way they are called.
 
     A function keeps its identity and gets another body, so that a name that was
     imported before is stopped as well.
@@ -245,6 +284,7 @@ def blocked(names: list[str], called: list[str]) -> Iterator[None]:
     TypeError
         If a name stands for something else.
     """
+    builtins: dict[Any, Callable[..., None]] = {}
     with ExitStack() as undo:
         for name in names:
             room, _, member = name.rpartition(".")
@@ -255,16 +295,23 @@ def blocked(names: list[str], called: list[str]) -> Iterator[None]:
                 target.__init__ = stop  # type: ignore[misc]
             elif isinstance(target, types.FunctionType):
                 undo.callback(setattr, target, "__code__", target.__code__)
-                body = f"def stop(*args, **kwargs): _stops[{name!r}]()"
+                body = f"def stop(*_, **__): __import__({__name__!r})"
                 where: dict[str, Any] = {}
-                exec(body, where)
-                target.__globals__.setdefault("_stops", {})[name] = stop
+                exec(f"{body}.grading.probe._STOPS[{name!r}]()", where)
+                _STOPS[name] = stop
                 target.__code__ = where["stop"].__code__
+            elif isinstance(target, types.BuiltinFunctionType):
+                builtins[target] = stop
             else:
                 raise TypeError(f"{name}: expected a function or class, got {target!r}")
         if any(name.startswith("aelab.ops") for name in names):
             undo.enter_context(_Watch(called))
+        if builtins:
+            undo.enter_context(_Builtins(builtins))
         yield
+
+
+_STOPS: dict[str, Callable[..., None]] = {}  # by name, what takes a function's place
 
 
 def _stopper(name: str, called: list[str]) -> Callable[..., None]:

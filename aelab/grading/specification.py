@@ -23,6 +23,13 @@ from aelab.grading.probe import GRADIENT, Answer, answer
 
 Make = Callable[[Generator], tuple[Any, ...]]
 
+# All roads to a derivative without a formula, but that of small differences.
+AUTOGRAD = [
+    "torch.autograd.grad",
+    "torch.autograd.backward",
+    "torch.autograd.forward_ad.make_dual",
+]
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -116,11 +123,13 @@ class Question:
     right : list of callable
         Different right answers.
     forbidden : list of str
-        Names of aelab that may not be called.
+        Names that may not be called; `AUTOGRAD`, where a gradient is the question.
     hidden : set of str
         Cases that are kept for marking.
     seconds : float
         The time for one trial.
+    operation : bool
+        Whether gradients have to come from one `torch.autograd.Function`.
     """
 
     title: str
@@ -135,6 +144,7 @@ class Question:
     forbidden: list[str] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
     seconds: float = 5.0
+    operation: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,7 +245,7 @@ class Set:
         says = {m.name: m.says for m in q.mistakes if m.says}
         exam = Exam(
             question, q.title, q.signature, q.results, q.forbidden, q.seconds, says,
-            criteria,
+            criteria, q.operation,
         )  # fmt: skip
         for criterion in criteria:
             for trial in criterion.trials:

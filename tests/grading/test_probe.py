@@ -10,11 +10,13 @@ from dataclasses import replace
 import pytest
 import torch
 from asked import ROWS, both, exam, trial
+from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from aelab import ops
+from aelab import data, ops
 from aelab.grading import probe
-from aelab.grading.exam import Seed, Trial
+from aelab.grading.exam import Digits, Seed, Trial
 from aelab.grading.probe import run
+from aelab.grading.specification import AUTOGRAD
 from aelab.models import PCA
 from aelab.ops import reparam_kl as imported_before
 
@@ -245,6 +247,81 @@ def test_what_is_asked_for_may_not_be_called(name, function):
     assert one(function, rows) == ""
 
 
+SQUARES = [
+    lambda x: torch.func.grad(lambda x: x.square().sum())(x),
+    lambda x: torch.func.jacfwd(lambda x: x.square().sum())(x),
+    lambda x: torch.autograd.functional.jacobian(lambda x: x.square().sum(), x),
+    lambda x: _by_backward(x.clone().requires_grad_()),
+    lambda x: another_name(x.requires_grad_().square().sum(), x)[0],
+]
+another_name = torch.autograd.grad
+
+
+def _by_backward(x):
+    x.square().sum().backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("function", SQUARES)
+def test_no_public_road_to_a_derivative_is_open(function):
+    """Rejects: one name that is stopped, and others that lead to the same place."""
+    told = one(function, [1.0, 2.0], forbidden=AUTOGRAD)
+    assert "calls torch.autograd." in told
+    x = torch.tensor([1.0, 2.0])
+    torch.testing.assert_close(function(x.clone()), 2 * x)  # open again
+    assert one(lambda x: 2 * x, [1.0], forbidden=AUTOGRAD) == ""
+
+
+def test_what_torch_has_in_cpp_can_be_forbidden():
+    """Rejects: a name in its room only, where it was imported before."""
+    name = "torch.nn.functional.scaled_dot_product_attention"
+
+    def attend(x):
+        return sdpa(x, x, x)
+
+    assert f"calls {name}" in one(attend, [[1.0, 2.0]], forbidden=[name])
+    assert one(attend, [[1.0, 2.0]]) == ""
+
+
+class Both(torch.autograd.Function):
+    """Sum and product, with a backward pass of its own."""
+
+    @staticmethod
+    def forward(ctx, x, y):
+        """Return both."""
+        ctx.save_for_backward(x, y)
+        return both(x, y)
+
+    @staticmethod
+    def backward(ctx, to_total, to_product):
+        """Return two gradients."""
+        x, y = ctx.saved_tensors
+        return to_total + to_product * y, to_total + to_product * x
+
+
+@pytest.mark.parametrize(
+    ("function", "fine"),
+    [
+        (Both.apply, True),
+        (both, False),
+        (lambda x, y: Both.apply(x.double(), y.double()), False),
+        (lambda x, y: (Both.apply(x, y)[0], Both.apply(x, y)[1]), False),
+    ],
+)
+def test_an_operation_may_be_asked_for(function, fine):
+    """Rejects: a backward pass that is PyTorch's, in whole or in part."""
+    weights = {"total": torch.ones(2), "product": torch.ones(2)}
+    expected = {"the gradient by x": torch.zeros(2).double()}
+    asked = Trial("any", ROWS.arguments, expected, wrt=["x", "y"], cotangents=weights)
+    asked = exam(asked, kind="gradients")
+    strict = replace(asked, operation=True, forbidden=AUTOGRAD)
+    told = problem(function, strict)
+    assert ("leaves the backward pass to PyTorch" in told) is not fine
+    assert (told == "") is fine
+    assert problem(function, asked) == ""
+    assert "leaves the" in problem(lambda x, y: torch.aminmax(x), strict)
+
+
 @pytest.mark.skipif(ops._C is None, reason="runs without the extension")
 def test_the_operator_itself_may_not_be_called():
     def direct(x):
@@ -265,6 +342,17 @@ def test_draws_come_from_the_generator_that_was_given():
         lambda g: torch.randn(4, 2, generator=torch.Generator().manual_seed(0)),
     ):
         assert "does not draw from its argument g" in problem(stray, asked)
+
+
+def test_digits_are_loaded_before_the_clock_starts(monkeypatch):
+    """Rejects: a slow disk that is taken for an endless loop."""
+    loaded, images = [], data.images
+    monkeypatch.setattr(data, "images", lambda name: loaded.append(1) or images(name))
+    asked = Trial(
+        "any", {"x": Digits("train", 0, 2)}, {"total": torch.ones(()).double()}
+    )
+    assert problem(lambda x: x.sum(), replace(exam(asked), results=["total"])) == ""
+    assert loaded  # here, and not only in the child
 
 
 def test_an_interrupt_ends_the_child(monkeypatch):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from aelab import data, losses, training
 from aelab.grading.exam import Digits, Strided
-from aelab.grading.specification import Marks, Mistake, Question
+from aelab.grading.specification import AUTOGRAD, Marks, Mistake, Question
 from aelab.models import Autoencoder
 
 # q1: a loss and its gradients
@@ -102,6 +102,15 @@ def gradients_by_einsum(x, w1, b1, w2, b2, l2):
     return loss, d_w2, second[-1], d_w1, first[-1]
 
 
+def gradients_by_autograd(x, w1, b1, w2, b2, l2):
+    """Return loss and gradients without a formula."""
+    w1, b1, w2, b2 = (t.clone().requires_grad_() for t in (w1, b1, w2, b2))
+    loss = (torch.sigmoid(x @ w1 + b1) @ w2 + b2 - x).square().sum() / len(x)
+    loss = loss + l2 * (w1.square().sum() + w2.square().sum())
+    loss.backward()
+    return loss.detach(), w2.grad, b2.grad, w1.grad, b1.grad
+
+
 def gradients_by_the_library(x, w1, b1, w2, b2, l2):
     """Return loss and gradients by the library's terms and autograd."""
     w1, b1, w2, b2 = (t.clone().requires_grad_() for t in (w1, b1, w2, b2))
@@ -148,7 +157,7 @@ q1 = Question(
             "x may be float64 or a single row, and the sigmoid may be close to 0 or 1",
         ),
     ],
-    forbidden=["aelab.losses.squared_error", "aelab.losses.weight_penalty"],
+    forbidden=[*AUTOGRAD, "aelab.losses.squared_error", "aelab.losses.weight_penalty"],
     hidden={
         "a code as long as the picture",
         "a high price on weights",
@@ -354,6 +363,7 @@ q1 = Question(
             {"return error": "w1 -= 0.1 * d_w1\n    return error"},
         ),
         Mistake("the library's terms", 0, "", function=gradients_by_the_library),
+        Mistake("autograd", 0, "", function=gradients_by_autograd),
     ],
 )
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from aelab import data, losses
 from aelab.grading.exam import Digits, Strided
-from aelab.grading.specification import Marks, Mistake, Question
+from aelab.grading.specification import AUTOGRAD, Marks, Mistake, Question
 from aelab.models.autoencoder import _TopK
 
 
@@ -348,6 +348,17 @@ def slope_by_autograd(x, z, w, b, rho, weight):
     return torch.autograd.grad(error + weight * price, z)[0]
 
 
+def slope_by_duals(x, z, w, b, rho, weight):
+    """Return the gradient by autograd again, entry for entry, forwards."""
+
+    def loss(z):
+        on = z.mean(dim=0)
+        price = rho * torch.log(rho / on) + (1 - rho) * torch.log((1 - rho) / (1 - on))
+        return (z @ w.T + b - x).square().sum() / len(x) + weight * price.sum()
+
+    return torch.func.jacfwd(loss)(z)
+
+
 def slope_by_loops(x, z, w, b, rho, weight):
     """Return the gradient, entry for entry."""
     (n, d), k = x.shape, z.shape[1]
@@ -437,7 +448,7 @@ q2 = Question(
             "see first what is told about each part alone",
         ),
     ],
-    forbidden=["aelab.losses.kl_sparsity"],
+    forbidden=[*AUTOGRAD, "aelab.losses.kl_sparsity"],
     hidden={
         "no price, a single example",
         "nothing lost, another goal",
@@ -587,6 +598,8 @@ q2 = Question(
             {"carried + weight * push": "n * (carried + weight * push)"},
         ),
         Mistake("autograd through aelab", 0, "", function=slope_by_aelab),
+        Mistake("autograd", 0, "", function=slope_by_autograd),
+        Mistake("forward-mode autograd", 0, "", function=slope_by_duals),
     ],
 )
 

@@ -8,7 +8,7 @@ from scipy import special, stats
 
 from aelab import ops
 from aelab.grading.exam import Digits, Seed, Strided
-from aelab.grading.specification import Marks, Mistake, Question
+from aelab.grading.specification import AUTOGRAD, Marks, Mistake, Question
 
 THE_OP = ["aelab.ops.reparam_kl", "aelab.ops.reparam_kl_reference"]
 
@@ -748,6 +748,37 @@ def both_by_autograd(mu, logvar, eps):
     return mu + torch.exp(logvar / 2) * eps, kl
 
 
+def both_by_exact_autograd(mu, logvar, eps):
+    """Return the same, with no digit lost."""
+    exact = both_by_autograd(*(t.double() for t in (mu, logvar, eps)))
+    return tuple(t.to(mu.dtype) for t in exact)
+
+
+class Replay(torch.autograd.Function):
+    """An operation of its own, whose backward pass asks PyTorch for the gradients."""
+
+    @staticmethod
+    def forward(ctx, *arguments):
+        """Return z and kl."""
+        ctx.save_for_backward(*arguments)
+        return both_by_autograd(*arguments)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        """Return three gradients."""
+        with torch.enable_grad():
+            leaves = [t.double().requires_grad_() for t in ctx.saved_tensors]
+            results = both_by_autograd(*leaves)
+        weights = [g.double() for g in gradients]
+        found = torch.autograd.grad(results, leaves, weights)
+        return tuple(f.to(gradients[0].dtype) for f in found)
+
+
+def both_by_replay(mu, logvar, eps):
+    """Return z and kl of `Replay`."""
+    return Replay.apply(mu, logvar, eps)
+
+
 def both_by_the_op(mu, logvar, eps):
     """Return what the library's operation gives."""
     return ops.reparam_kl(mu, logvar, eps)
@@ -819,12 +850,13 @@ q3 = Question(
             1,
             ["no noise, close to the prior"],
             "with eps = 0 only the pull of the KL is left, and it is small there: in "
-            "which step does it lose its digits? (Or is the backward pass PyTorch's?)",
+            "which step does it lose its digits?",
             kind="gradients",
             wrt=["logvar"],
         ),
     ],
-    forbidden=THE_OP,
+    forbidden=[*THE_OP, *AUTOGRAD],
+    operation=True,
     hidden={"one row", "variances from e^-4 to e^4", "tensors with gaps"},
     right=[both_by_halves, both_in_a_loop, both_in_float64],
     mistakes=[
@@ -1018,13 +1050,9 @@ q3 = Question(
             "The KL is twice too large: a factor is missing before the sum.",
             {".sum(dim=1) / 2": ".sum(dim=1)"},
         ),
-        Mistake(
-            "PyTorch's backward pass",
-            4,
-            "Digits are lost here as PyTorch's own backward pass loses them: was the "
-            "gradient left to it?",
-            function=both_by_autograd,
-        ),
+        Mistake("PyTorch's backward pass", 1, "", function=both_by_autograd),
+        Mistake("the same in float64", 1, "", function=both_by_exact_autograd),
+        Mistake("autograd in the backward pass", 1, "", function=both_by_replay),
         Mistake("the operation itself", 0, "", function=both_by_the_op),
     ],
     seconds=10.0,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from aelab import losses
 from aelab.grading.exam import Strided
-from aelab.grading.specification import Marks, Mistake, Question
+from aelab.grading.specification import AUTOGRAD, Marks, Mistake, Question
 
 
 def normal(generator, *shape, dtype=torch.float32):
@@ -168,9 +168,13 @@ q1 = Question(
         "a tensor with gaps",
         "axes for batch and heads",
     },
+    forbidden=[
+        "torch.nn.functional.scaled_dot_product_attention",
+        "torch.nn.functional.multi_head_attention_forward",
+        "torch.nn.MultiheadAttention",
+    ],
     right=[
         attend_word_by_word,
-        attend_by_pytorch,
         attend_with_a_billion,
         attend_in_float64,
     ],
@@ -269,7 +273,8 @@ q1 = Question(
             "ask; the last one may ask all.",
             {"tril(time - n)": "tril()"},
         ),
-        Mistake("PyTorch's is_causal", 3, "", function=attend_top_left),
+        Mistake("PyTorch's is_causal", 0, "", function=attend_top_left),
+        Mistake("PyTorch's function", 0, "", function=attend_by_pytorch),
         Mistake(
             "keys and values exchanged",
             0,
@@ -787,13 +792,14 @@ q3 = Question(
         "only the last state counts",
         "a tensor with gaps",
     },
+    forbidden=AUTOGRAD,
     right=[
-        through_time_by_autograd,
         through_time_by_pairs,
         through_time_forwards,
         through_time_in_batch,
     ],
     mistakes=[
+        Mistake("autograd", 0, "", function=through_time_by_autograd),
         Mistake(
             "each step for itself",
             1,
