@@ -40,12 +40,15 @@ class Digits:
         Which of them: `first` included, `last` not.
     what : str
         ``"x"``, pictures of shape (n, 64) with intensities in [0, 1], or ``"y"``.
+    flip : int
+        Of pictures: 1 turns them upside down, 2 exchanges left and right.
     """
 
     part: str
     first: int
     last: int
     what: str = "x"
+    flip: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,29 @@ def realise(argument: Any) -> Any:
 
         train, test = data.images("digits")
         images = {"train": train, "test": test}[argument.part]
-        return getattr(images, argument.what)[argument.first : argument.last].clone()
+        found = getattr(images, argument.what)[argument.first : argument.last]
+        return flipped(found, argument.flip) if argument.flip else found.clone()
     if isinstance(argument, list):
         return [realise(value) for value in argument]
     return argument
+
+
+def flipped(x: Tensor, axis: int) -> Tensor:
+    """Return digits as `Digits.flip` has them: what was looked up does not fit them.
+
+    Parameters
+    ----------
+    x : Tensor
+        Shape (n, 64).
+    axis : int
+        1 or 2.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, 64).
+    """
+    return x.reshape(-1, 8, 8).flip(axis).reshape(-1, 64)
 
 
 @dataclass(frozen=True)

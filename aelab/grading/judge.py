@@ -1,5 +1,6 @@
 """Results compared with what was expected: marks, and what a student is told."""
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -163,14 +164,16 @@ def _row(
     where = f"{trial.case}: " if len(found) > 1 else ""
     more = f" ({len(wrong)} of {len(found)} cases fail)" if wrong[1:] else ""
     known = "" if answer.problem else _recognised(wrong, says)
+    exact = answer.problem and not answer.problem.startswith("raises")
+    text = f"{where}{message}{more}"
     return Row(
         criterion.name,
         criterion.points,
         0.0,
         False,
-        f"{where}{message}{more}".rstrip(".?") + ("?" if message[-1:] == "?" else "."),
+        text if text[-1] in ".?" else f"{text}.",
         known,
-        criterion.hint,
+        "" if exact else criterion.hint,
         _picture(trial, answer.results) if criterion.kind == "values" else {},
     )
 
@@ -230,7 +233,7 @@ def _values(criterion: Criterion, trial: Trial, results: dict[str, Tensor]) -> s
             return f"{name} should have the shape {wanted}, but has {shape}"
         whole = not expected.is_floating_point()
         dtype = str(expected.dtype if whole else trial.dtype).removeprefix("torch.")
-        plain = got.dtype == torch.float64 and got.ndim == 0  # a Python number
+        plain = whole and got.dtype == torch.float64 and got.ndim == 0  # of Python
         if str(got.dtype) != f"torch.{dtype}" and not plain:
             return f"{name} should be {dtype}, as the input is, but is {got.dtype}"
         off = _off(got, expected, tolerance)
@@ -249,7 +252,7 @@ def _difference(name: str, got: Tensor, expected: Tensor, off: Tensor) -> str:
         if count
     ]
     told = f" ({', '.join(kinds)})" if kinds else ""
-    pair = got[first].item(), expected[first].item()
+    pair = got[first].item(), expected[first].item() + 0.0  # no -0
     digits = 6 if f"{pair[0]:.6g}" != f"{pair[1]:.6g}" else 12
     return (
         f"{int(off.sum())} of {off.numel()} numbers of {name} differ{told}: "
@@ -306,12 +309,16 @@ def _standing(criterion: Criterion, trial: Trial, answer: Answer) -> str:
     (got,) = answer.results.values()
     ((measure, truth),) = trial.expected.items()
     score = MEASURES[measure](got.double(), truth)
-    return f"the {measure} is {score:.4g}; the target is {criterion.bound:g} or less"
+    never = " (what did come had the probability 0)" if score == math.inf else ""
+    target = f"the target is {criterion.bound:g} or less"
+    return f"the {measure} is {score:.4g}{never}; {target}"
 
 
 def _bits(probabilities: Tensor, truth: Tensor) -> float:
     total = probabilities.sum(dim=-1)
-    if (probabilities < 0).any() or (total - 1).abs().max() > 1e-3:
+    if (probabilities < 0).any():
+        raise ValueError("should hold probabilities, but some are below 0")
+    if (total - 1).abs().max() > 1e-3:
         raise ValueError("should hold probabilities: rows that sum to 1")
     if truth.numel() and truth.max() >= probabilities.shape[-1]:
         raise ValueError(
@@ -326,11 +333,15 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
     "mean squared error": lambda got, truth: (got - truth).square().mean().item(),
     "share of wrong labels": lambda got, truth: (got != truth).double().mean().item(),
     "surprise in bits": _bits,
+    "change of what was known": lambda got, truth: (
+        (got - truth)[truth.isfinite()].abs().max().item()
+    ),
 }
 SHAPES: dict[str, Callable[[Tensor, Tensor], tuple[int, ...]]] = {
     "mean squared error": lambda truth, got: tuple(truth.shape),
     "share of wrong labels": lambda truth, got: tuple(truth.shape),
     "surprise in bits": lambda truth, got: (*truth.shape, *got.shape[-1:]),
+    "change of what was known": lambda truth, got: tuple(truth.shape),
 }
 KINDS = {"values": _values, "gradients": _values, "draws": _draws, "score": _score}
 

@@ -15,6 +15,7 @@ import select
 import signal
 import struct
 import sys
+import textwrap
 import time
 import traceback
 import types
@@ -111,7 +112,7 @@ def answer(function: Callable[..., Any], trial: Trial, exam: Exam) -> Answer:
     try:
         with warnings.catch_warnings(), blocked(exam.forbidden, called):
             warnings.simplefilter("ignore")
-            results = _named(function(*arguments.values()), exam.results)
+            results = _named(function(*arguments.values()), exam.results, trial)
             if trial.wrt:
                 if exam.operation and not _is_one_operation(results):
                     raise _Wrong(
@@ -123,7 +124,9 @@ def answer(function: Callable[..., Any], trial: Trial, exam: Exam) -> Answer:
         pass
     except _Wrong as wrong:
         return Answer({}, str(wrong))
-    except NotImplementedError:
+    except NotImplementedError as error:
+        if _raised_in(error).startswith(os.path.dirname(torch.__file__)):
+            return Answer({}, _raised(error, function))
         return Answer({}, "is not written yet (NotImplementedError)")
     except RecursionError:
         return Answer({}, "calls itself without an end (RecursionError)")
@@ -146,7 +149,7 @@ class _Wrong(Exception):
     """Results that cannot be compared at all."""
 
 
-def _named(got: Any, names: list[str]) -> dict[str, Tensor]:
+def _named(got: Any, names: list[str], trial: Trial) -> dict[str, Tensor]:
     """Return what came, by the names of the results."""
     several = got if isinstance(got, tuple | list) else [got]
     if len(several) != len(names):
@@ -155,8 +158,11 @@ def _named(got: Any, names: list[str]) -> dict[str, Tensor]:
         raise _Wrong(f"should return {_count(names)}, but returns {what}")
     results = {}
     for name, result in zip(names, several, strict=True):
-        if isinstance(result, bool | int | float):
-            result = torch.tensor(result, dtype=torch.float64)
+        if isinstance(result, bool | int | float):  # as good as a tensor
+            expected = trial.expected.get(name, torch.zeros(()))
+            floating = expected.is_floating_point()
+            kind = getattr(torch, trial.dtype) if floating else torch.float64
+            result = torch.tensor(result, dtype=kind)
         if not isinstance(result, Tensor):
             kind = f"{type(result).__module__}.{type(result).__name__}"
             raise _Wrong(f"should return {name} as a Tensor, but it is a {kind}")
@@ -218,6 +224,12 @@ def _differ(after: Any, before: Any) -> bool:
     return not bool(same.all())
 
 
+def _raised_in(error: BaseException) -> str:
+    """Return the file whose code has raised."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code.co_filename
+
+
 def _raised(error: BaseException, function: Callable[..., Any]) -> str:
     """Tell what was raised, and in which line of the function."""
     code = getattr(inspect.unwrap(function), "__code__", None)
@@ -226,7 +238,7 @@ def _raised(error: BaseException, function: Callable[..., Any]) -> str:
         if code is not None and frame.f_code.co_filename == code.co_filename:
             name = frame.f_code.co_name
             place = f" (line {line - frame.f_code.co_firstlineno + 1} of {name})"
-    text = " ".join(str(error).split())[:200]
+    text = textwrap.shorten(str(error), 200, placeholder=" ...")
     return f"raises {type(error).__name__}: {text}{place}"
 
 
@@ -323,6 +335,7 @@ def _stopper(name: str, called: list[str]) -> Callable[..., None]:
 
 
 _LATE = "had not come to an end"
+_WHY = "does a loop go on, or is it too much work?"
 
 
 def _in_child(
@@ -415,7 +428,7 @@ def _frames(pipe: int, seconds: float) -> Iterator[Answer]:
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # not sent by us
         except TimeoutError:
-            yield Answer({}, f"{_LATE} after {seconds:g} seconds: does a loop go on?")
+            yield Answer({}, f"{_LATE} after {seconds:g} seconds: {_WHY}")
             return
 
 

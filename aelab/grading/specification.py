@@ -50,8 +50,8 @@ class Marks:
     wrt : list of str
         Of gradients: the arguments they are taken by.
     law : callable, optional
-        Of draws: mean and standard deviation, in the place of the reference; with
-        `wrt`, those of the gradient of the results' sum by that argument.
+        Of draws and scores: what stands in the place of the reference; of draws with
+        `wrt`, it is that of the gradient of the results' sum by that argument.
     measure : str
         Of a score: one of ``judge.MEASURES``.
     bound : float
@@ -331,7 +331,7 @@ def _trial(q: Question, marks: Marks, case: str, seed: str) -> Trial:
     dtype = _dtype(arguments)
     exact = [_float64(realise(argument)) for argument in arguments.values()]
     if marks.kind == "score":
-        truth = q.reference(_generator(f"{seed} {case}"))
+        truth = (marks.law or q.reference)(_generator(f"{seed} {case}"))
         return Trial(case, arguments, {marks.measure: truth}, dtype)
     if marks.kind == "draws":
         mean, std = (marks.law or q.reference)(*exact)

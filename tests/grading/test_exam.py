@@ -47,6 +47,10 @@ def test_digits_are_those_of_the_course():
     train, test = data.images("digits")
     torch.testing.assert_close(realise(Digits("train", 3, 9)), train.x[3:9])
     torch.testing.assert_close(realise(Digits("test", 0, 2, "y")), test.y[:2])
+    turned = realise(Digits("train", 3, 9, flip=2)).reshape(6, 8, 8)
+    torch.testing.assert_close(turned[:, :, 0], train.x[3:9].reshape(6, 8, 8)[:, :, 7])
+    below = realise(Digits("train", 3, 9, flip=1)).reshape(6, 8, 8)
+    torch.testing.assert_close(below[:, 0], train.x[3:9].reshape(6, 8, 8)[:, 7])
 
 
 # Property

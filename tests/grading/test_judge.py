@@ -56,8 +56,12 @@ def test_whole_numbers_are_exact():
 
 def test_a_python_number_will_do_for_a_number():
     expected = {"total": torch.tensor(4.0).double(), "product": ROWS.expected["total"]}
-    asked = exam(Trial("any", {"x": torch.ones(2)}, expected))
-    assert verdict(asked, (torch.tensor(4.0).double(), SUM))
+    asked = replace(exam(Trial("any", {"x": SUM}, expected)), signature=["x"])
+    assert judge(asked, run(lambda x: (4.0, x), asked))
+    assert not judge(asked, run(lambda x: (x[0].double(), x), asked))
+    whole = replace(asked.criteria[0].trials[0], expected={"n": torch.tensor(2)})
+    asked = replace(exam(whole), signature=["x"], results=["n"])
+    assert judge(asked, run(len, asked))
 
 
 # Value against an outside oracle
@@ -231,6 +235,11 @@ SCORES = {
     "mean squared error": (torch.zeros(4), torch.full((4,), 0.5), 0.25),
     "share of wrong labels": (torch.arange(4), torch.tensor([0, 1, 2, 0]), 0.25),
     "surprise in bits": (torch.tensor([0, 1]), torch.full((2, 4), 0.25), 2.0),
+    "change of what was known": (
+        torch.tensor([1.0, math.nan, 2.0]),
+        torch.tensor([1.0, 9.0, 1.5]),
+        0.5,
+    ),
 }
 
 
@@ -250,7 +259,8 @@ def test_a_score_needs_proper_results():
                  kind="score", bound=9.0)  # fmt: skip
     for guess, told in (
         (torch.tensor([[0.5, 0.6]]), "rows that sum to 1"),
-        (torch.tensor([[1.5, -0.5]]), "rows that sum to 1"),
+        (torch.tensor([[1.5, -0.5]]), "some are below 0"),
+        (torch.tensor([[0.0, 1.0]]), "what did come had the probability 0"),
         (torch.tensor([0.5, 0.5]), "should have the shape (1, 2)"),
         (torch.tensor([[0.5, math.nan]]), "1 numbers of guess are not finite"),
         (torch.ones(1, 0), "rows that sum to 1"),

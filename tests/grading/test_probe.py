@@ -50,10 +50,12 @@ def test_results_come_with_shape_and_dtype(dtype):
     assert [tuple(r.shape) for r in answer.results.values()] == [(2,), (0,)]
 
 
-def test_python_numbers_are_taken_for_float64():
-    (answer,) = run(lambda x, y: (float(x.sum()), 3), exam(ROWS))
-    assert answer.results["product"].dtype == torch.float64
-    assert answer.results["product"].item() == 3
+def test_python_numbers_take_the_dtype_that_is_asked_for():
+    for dtype in ("float32", "float64"):
+        asked = trial([1.0, 2.0], [3.0, 5.0], dtype=dtype)
+        (answer,) = run(lambda x, y: (float(x.sum()), 3), exam(asked))
+        assert answer.results["product"].dtype == getattr(torch, dtype)
+        assert answer.results["product"].item() == 3
 
 
 # Value against an outside oracle
@@ -329,6 +331,17 @@ def test_the_operator_itself_may_not_be_called():
 
     told = one(direct, [[1.0, 2.0]], forbidden=NAMES)
     assert "calls torch.ops.aelab.reparam_kl" in told
+
+
+def test_what_torch_has_not_written_is_told_from_what_a_student_has_not():
+    """Rejects: "not written yet", said to one who called something of torch."""
+
+    def fill_me_in(x):
+        raise NotImplementedError
+
+    assert "is not written yet" in one(fill_me_in, [1.0])
+    told = one(lambda x: torch.distributions.Distribution().rsample(), [1.0])
+    assert "raises NotImplementedError" in told
 
 
 def test_draws_come_from_the_generator_that_was_given():

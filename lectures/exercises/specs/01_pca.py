@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from aelab import data
-from aelab.grading.exam import Digits, Strided
+from aelab.grading.exam import Digits, Strided, flipped
 from aelab.grading.specification import Marks, Mistake, Question
 from aelab.models import PCA
 
@@ -783,14 +783,14 @@ def pictures(generator):
     order = (test.x - test.x.mean(dim=0)).square().sum(dim=1).argsort()
     step = len(order) // 20
     places = torch.randint(step, (20,), generator=generator)
-    return test.x[order[torch.arange(20) * step + places]]
+    return flipped(test.x[order[torch.arange(20) * step + places]], 2)
 
 
 def noisy(generator, std):
     """Return 600 other digits, clean, and twenty with noise, all in sixteenths."""
     x = pictures(generator)
     x = x + std * torch.randn(x.shape, generator=generator)
-    return Digits("train", 0, 600), (x * 16).round() / 16
+    return Digits("train", 0, 600, flip=2), (x * 16).round() / 16
 
 
 def clean_by_covariance(train, noisy):

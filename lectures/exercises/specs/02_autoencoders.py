@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aelab import data, losses, training
-from aelab.grading.exam import Digits, Strided
+from aelab.grading.exam import Digits, Strided, flipped
 from aelab.grading.specification import AUTOGRAD, Marks, Mistake, Question
 from aelab.models import Autoencoder
 
@@ -386,16 +386,16 @@ def half_and_half(g, n, d):
 
 
 def large(g, n, d):
-    """Return grey pictures, and logits of 30 and 100 of either sign."""
+    """Return grey pictures, and logits of 30, 100 and 2000 of either sign."""
     x, _ = coins(g, n, d)
-    sizes = torch.tensor([-100.0, -30.0, 30.0, 100.0])
-    return x, sizes[torch.arange(n * d) % 4].reshape(n, d)
+    sizes = torch.tensor([-100.0, -30.0, 30.0, 100.0, 2000.0, -2000.0])
+    return x, sizes[torch.arange(n * d) % 6].reshape(n, d)
 
 
 def smooth_large(g, n, d):
     """Return grey pictures, and logits some of which are far from 0."""
     x, logits = coins(g, n, d)
-    far = torch.tensor([0.0, 100.0, 0.0, -100.0])[torch.arange(n * d) % 4]
+    far = torch.tensor([0.0, 100.0, 0.0, -2000.0])[torch.arange(n * d) % 4]
     return x, logits + far.reshape(n, d)
 
 
@@ -456,7 +456,7 @@ q2 = Question(
         "one pixel": lambda g: coins(g, 4, 1),
         "black and white": lambda g: coins(g, 3, 6, black_and_white=True),
         "some pixels 0, some 1, some grey": lambda g: half_and_half(g, 3, 12),
-        "logits of 30 and 100": lambda g: large(g, 3, 8),
+        "logits from -2000 to 2000": lambda g: large(g, 3, 8),
         "gradients of grey pictures": lambda g: coins(g, 3, 5),
         "gradients where logits are large": lambda g: smooth_large(g, 3, 4),
         "one picture": lambda g: coins(g, 1, 6),
@@ -480,7 +480,7 @@ q2 = Question(
         Marks(
             "large logits",
             1,
-            ["logits of 30 and 100"],
+            ["logits from -2000 to 2000"],
             "print what the sigmoid makes of 100 and of -100",
         ),
         Marks(
@@ -1039,9 +1039,24 @@ def asked(g):
 def half_hidden(g, which):
     """Return whole pictures, what is known, the known halves of others, and a seed."""
     known = halves(which)
-    new = asked(g)[:, known]
+    flip = 2 if which == "upper" else 1  # so that the same half is hidden
+    new = flipped(asked(g), flip)[:, known]
     seed = int(torch.randint(10**6, (), generator=g))
-    return Digits("train", 0, 1297), known, new, seed
+    return Digits("train", 0, 1297, flip=flip), known, new, seed
+
+
+def columns_hidden(g):
+    """Return few pictures, and half of the columns of others."""
+    known = torch.arange(64) % 2 == 0
+    new = asked(g)[:20, known]
+    return Digits("train", 0, 300), known, new, 3
+
+
+def kept_columns(g):
+    """Return what has to come back, and NaN for what is to be guessed."""
+    whole = asked(g)[:20]
+    whole[:, 1::2] = float("nan")
+    return whole
 
 
 def joined(known, new, hidden):
@@ -1154,25 +1169,38 @@ q4 = Question(
     cases={
         "the lower half hidden": lambda g: half_hidden(g, "upper"),
         "the right half hidden": lambda g: half_hidden(g, "left"),
+        "every second column hidden, few pictures": columns_hidden,
     },
     reference=asked,
     marks=[
         Marks(
+            "known pixels stay as they are",
+            1,
+            ["every second column hidden, few pictures"],
+            "`new` has the known pixels in order: put them where `known` is True",
+            kind="score",
+            law=kept_columns,
+            measure="change of what was known",
+            bound=1e-6,
+        ),
+        Marks(
             "the lower half hidden",
-            2,
+            1.5,
             ["the lower half hidden"],
             "look at what your function returns, as pictures: is it a blur, or black, "
             "or another digit?",
             kind="score",
+            law=lambda g: flipped(asked(g), 2),
             measure="mean squared error",
             bound=0.0218,
         ),
         Marks(
             "the right half hidden",
-            2,
+            1.5,
             ["the right half hidden"],
             "`known` says which half can be seen; it is not always the upper one",
             kind="score",
+            law=lambda g: flipped(asked(g), 1),
             measure="mean squared error",
             bound=0.0237,
         ),
@@ -1181,28 +1209,34 @@ q4 = Question(
     seconds=20.0,
     right=[by_neighbours, by_a_kernel, by_plain_tensors],
     mistakes=[
-        Mistake("the mean picture", 0, "", function=by_the_mean),
-        Mistake("the nearest picture", 0, "", function=by_one_neighbour),
-        Mistake("a linear map", 0, "", function=by_a_linear_map),
-        Mistake("components of an empty half", 0, "", function=by_components),
-        Mistake("components that fit", 0, "", function=by_fitted_components),
-        Mistake("copies of copies", 0, "", function=by_repeated_copies),
-        Mistake("the known half twice", 0, "", function=by_the_other_half),
+        Mistake(
+            "what the network makes of the known pixels, too",
+            3,
+            "",
+            {"torch.where(known, seen, rebuilt)": "rebuilt"},
+        ),
+        Mistake("the mean picture", 1, "", function=by_the_mean),
+        Mistake("the nearest picture", 1, "", function=by_one_neighbour),
+        Mistake("a linear map", 1, "", function=by_a_linear_map),
+        Mistake("components of an empty half", 1, "", function=by_components),
+        Mistake("components that fit", 1, "", function=by_fitted_components),
+        Mistake("copies of copies", 1, "", function=by_repeated_copies),
+        Mistake("the known half twice", 1, "", function=by_the_other_half),
         Mistake(
             "a plain autoencoder",
-            0,
+            1,
             "",
             {MASKED: "losses.squared_error(x, model(x).x_hat)"},
         ),
         Mistake(
             "masked target",
-            0,
+            1,
             "",
             {MASKED: "losses.squared_error(x * known, model(x * known).x_hat)"},
         ),
         Mistake(
             "noisy target",
-            0,
+            1,
             "",
             {
                 MASKED: "losses.squared_error(\n"
@@ -1211,7 +1245,7 @@ q4 = Question(
             },
         ),
         Mistake(
-            "masked the other way", 0, "", {"model(x * known)": "model(x * ~known)"}
+            "masked the other way", 1, "", {"model(x * known)": "model(x * ~known)"}
         ),
         Mistake(
             "other pixels in the known places",
@@ -1225,12 +1259,12 @@ q4 = Question(
             "",
             {"where(known, seen, rebuilt)": "where(known, rebuilt, seen)"},
         ),
-        Mistake("not trained", 0, "", {"epochs=40, lr=3e-3": "epochs=1, lr=3e-5"}),
-        Mistake("a code of one number", 0, "", {"(64, 16, hidden": "(64, 1, hidden"}),
-        Mistake("a linear network", 0, "", {"hidden_dim=256": "hidden_dim=()"}),
+        Mistake("not trained", 1, "", {"epochs=40, lr=3e-3": "epochs=1, lr=3e-5"}),
+        Mistake("a code of one number", 1, "", {"(64, 16, hidden": "(64, 1, hidden"}),
+        Mistake("a linear network", 1, "", {"hidden_dim=256": "hidden_dim=()"}),
         Mistake(
             "sigmoid applied twice",
-            0,
+            1,
             "",
             {
                 "hidden_dim=256)": 'hidden_dim=256, output_activation="sigmoid")',
@@ -1239,7 +1273,7 @@ q4 = Question(
         ),
         Mistake(
             "logits for intensities",
-            0,
+            1,
             "",
             {
                 MASKED: "losses.bernoulli(x, model(x * known).x_hat)",
@@ -1247,7 +1281,7 @@ q4 = Question(
         ),
         Mistake(
             "the upper half, whatever is known",
-            2,
+            1.5,
             "",
             {
                 "    def objective": "    known = torch.arange(64) < 32\n\n"

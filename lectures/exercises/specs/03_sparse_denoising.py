@@ -8,7 +8,7 @@ from scipy import special
 from torch.nn import functional as F
 
 from aelab import data, losses
-from aelab.grading.exam import Digits, Strided
+from aelab.grading.exam import Digits, Strided, flipped
 from aelab.grading.specification import AUTOGRAD, Marks, Mistake, Question
 from aelab.models.autoencoder import _TopK
 
@@ -83,8 +83,10 @@ def price_by_aelab(a, rho):
 
 BOTH = "rho * torch.log(rho / on) + (1 - rho) * torch.log((1 - rho) / off)"
 
+OFF = "off = torch.sigmoid(-a).mean(dim=0)  # 1 - on, without rounding"
+
 q1 = Question(
-    title="The price of units that are on too often",
+    title="The price of units that are on too often, or too seldom",
     answer="sparsity_price",
     signature=["a", "rho"],
     results=["price"],
@@ -100,6 +102,9 @@ q1 = Question(
         "a unit at 30 in every row": lambda g: (with_unit_at(g, 30.0), 0.2),
         "units from -30 to 30": lambda g: (spread_logits(g, 6, 7), 0.1),
         "the slope": lambda g: (normal(g, 4, 3), 0.2),
+        "a unit at 16 in every row": lambda g: (with_unit_at(g, 16.0), 0.2),
+        "the slope, a unit at -30": lambda g: (with_unit_at(g, -30.0), 0.2),
+        "the slope, a unit at 30": lambda g: (with_unit_at(g, 30.0), 0.2),
         "the slope, a low goal": lambda g: (normal(g, 9, 3), 0.05),
     },
     reference=price_in_numpy,
@@ -124,6 +129,7 @@ q1 = Question(
             [
                 "a unit at -30 in every row",
                 "a unit at 30 in every row",
+                "a unit at 16 in every row",
                 "units from -30 to 30",
             ],
             "what is 1 - sigmoid(30) in float32, and how else can it be had?",
@@ -131,7 +137,12 @@ q1 = Question(
         Marks(
             "the gradient passes, and is right",
             1,
-            ["the slope", "the slope, a low goal"],
+            [
+                "the slope",
+                "the slope, a low goal",
+                "the slope, a unit at -30",
+                "the slope, a unit at 30",
+            ],
             "compare with Eq. (3.4); a number that was detached has no slope",
             kind="gradients",
             wrt=["a"],
@@ -148,6 +159,30 @@ q1 = Question(
     },
     right=[price_in_logs, price_by_loops, price_in_float64],
     mistakes=[
+        Mistake(
+            "1 - on, unless it is 0",
+            2,
+            "",
+            {
+                OFF: "off = 1 - on\n"
+                "    off = torch.where(off <= 0, torch.exp(-a).mean(dim=0), off)"
+            },
+        ),
+        Mistake(
+            "a slope that is not a number",
+            2,
+            "",
+            {
+                "torch.log((1 - rho) / off)": "torch.where(on < 0.9999, "
+                "torch.log((1 - rho) / (1 - on)), torch.log((1 - rho) / off))"
+            },
+        ),
+        Mistake(
+            "float64 whatever comes",
+            1,
+            "",
+            {"return terms.sum()": "return terms.sum().double()"},
+        ),
         Mistake(
             "rho and rho_hat swapped",
             0,
@@ -224,7 +259,7 @@ q1 = Question(
         ),
         Mistake(
             "1 - on",
-            2,
+            1,
             "For a unit that is always on, 1 - rho_hat was rounded to 0, and its "
             "price became infinite. The share that is off can be had without "
             "subtracting.",
@@ -232,7 +267,7 @@ q1 = Question(
         ),
         Mistake(
             "the mean kept away from 0 and 1",
-            2,
+            1,
             "The mean was kept away from 0 and 1, and the price of a unit that is "
             "(nearly) always on, or never, with it. Is there a way that needs no "
             "limit?",
@@ -244,7 +279,7 @@ q1 = Question(
         ),
         Mistake(
             "a small number in each logarithm",
-            1,
+            0,
             "A small number was added within the logarithm. It keeps the price finite, "
             "but then it is another price: see the units far to one side.",
             {
@@ -252,7 +287,7 @@ q1 = Question(
                 "(1 - rho) / off": "(1 - rho) / (off + 1e-7)",
             },
         ),
-        Mistake("cross entropy of torch", 2, "", function=price_by_cross_entropy),
+        Mistake("cross entropy of torch", 1, "", function=price_by_cross_entropy),
         Mistake(
             "detached",
             2,
@@ -329,6 +364,12 @@ def code_and_decoder(
         x = z @ w.T + b  # without rounding: all are fractions of 64
     x, z, w, b = (v.to(dtype) for v in (x, z, w, b))
     return x, z, w, b, rho, weight
+
+
+def rarely_on(generator, n, d, k):
+    """Return the same, with activations of a thousandth."""
+    x, z, w, b, rho, weight = code_and_decoder(generator, n, d, k, weight=0.5)
+    return x, z / 512, w, b, rho, weight
 
 
 def with_gaps(arguments):
@@ -412,6 +453,7 @@ q2 = Question(
             g, 12, 3, 6, rho=0.6, weight=0.5, exact=True
         ),
         "a batch of 6": lambda g: code_and_decoder(g, 6, 4, 3, weight=2.0),
+        "units that are nearly always off": lambda g: rarely_on(g, 6, 4, 3),
         "more units than pixels": lambda g: code_and_decoder(g, 5, 4, 9, weight=10.0),
         "as many units as pixels": lambda g: code_and_decoder(g, 8, 5, 5, rho=0.4),
         "float64": lambda g: code_and_decoder(
@@ -440,6 +482,7 @@ q2 = Question(
             1,
             [
                 "a batch of 6",
+                "units that are nearly always off",
                 "more units than pixels",
                 "as many units as pixels",
                 "float64",
@@ -454,11 +497,16 @@ q2 = Question(
         "nothing lost, another goal",
         "more units than pixels",
         "as many units as pixels",
-        "float64",
         "tensors with gaps",
     },
     right=[slope_by_loops, slope_by_einsum, slope_in_float64],
     mistakes=[
+        Mistake(
+            "means cut off at a hundredth",
+            2,
+            "",
+            {"rho_hat = z.mean(dim=0)": "rho_hat = z.mean(dim=0).clamp(0.01, 0.99)"},
+        ),
         Mistake(
             "rho and rho_hat swapped",
             1,
@@ -1039,7 +1087,6 @@ q4 = Question(
     hidden={
         "large and small codes",
         "codes with zeros",
-        "all entries",
         "a tensor with gaps",
         "the slope, codes below zero but for one entry",
     },
@@ -1050,6 +1097,16 @@ q4 = Question(
         largest_in_float64,
     ],
     mistakes=[
+        Mistake(
+            "above the next one",
+            2,
+            "",
+            {
+                BODY: "k = z.shape[1]\n"
+                "    threshold = z.sort(dim=1).values[:, k - m - 1][:, None]\n"
+                "    return torch.where(z > threshold, z, 0.0)"
+            },
+        ),
         Mistake(
             "the bug",
             0,
@@ -1226,7 +1283,7 @@ def taken(generator):
     """Return clean held-out digits, what a camera makes of them, and its noise."""
     _, test = data.images("digits")
     chosen = torch.randperm(len(test.x), generator=generator)[:40]
-    clean = test.x[chosen]  # (40, 64)
+    clean = flipped(test.x[chosen], 2)  # (40, 64)
     black = (torch.arange(8)[:, None] + torch.arange(8)) % 2  # (8, 8)
     bad = black.flatten() == torch.randint(2, (1,), generator=generator)
     sigma = torch.where(bad, 0.75, 0.2)
@@ -1237,7 +1294,7 @@ def taken(generator):
 def camera(generator):
     """Return digits to learn from, pictures of others, and the noise."""
     _, noisy, sigma = taken(generator)
-    return Digits("train", 0, 1000), noisy, sigma
+    return Digits("train", 0, 1000, flip=2), noisy, sigma
 
 
 def linear(x, noisy, sigma, noise=None):

@@ -34,13 +34,13 @@ def queries(g, time, n, d, e, *axes, dtype=torch.float32):
 
 
 def large_queries(g):
-    """Return whole q, k and v; fits of one sequence are small, of the other hundreds.
+    """Return whole q, k and v; fits of one sequence are small, of the other thousands.
 
     There the first word fits worst and the last one best, by far.
     """
     q, k = (torch.randint(-3, 4, (2, 4, 4), generator=g).float() for _ in range(2))
-    q[1] = torch.randint(10, 41, (4, 4), generator=g).float()
-    k[1, 0], k[1, -1] = -40, 40
+    q[1] = torch.randint(32, 42, (4, 4), generator=g).float()
+    k[1, 0], k[1, 1], k[1, -1] = -80, 60, 80  # the second word fits well, too
     return q, k, normal(g, 2, 4, 2)
 
 
@@ -163,11 +163,7 @@ q1 = Question(
             wrt=["q", "k", "v"],
         ),
     ],
-    hidden={
-        "the last 3 of 5 words ask",
-        "a tensor with gaps",
-        "axes for batch and heads",
-    },
+    hidden={"the last 3 of 5 words ask", "a tensor with gaps"},
     forbidden=[
         "torch.nn.functional.scaled_dot_product_attention",
         "torch.nn.functional.multi_head_attention_forward",
@@ -179,6 +175,24 @@ q1 = Question(
         attend_in_float64,
     ],
     mistakes=[
+        Mistake(
+            "ten thousand in the place of infinity",
+            3,
+            "",
+            {SHARE: "share = (fit - 1e4 * ~allowed).softmax(dim=-1)"},
+        ),
+        Mistake(
+            "fits cut off at 500",
+            3,
+            "",
+            {SHARE: SHARE.replace("fit.mask", "fit.clamp(-500, 500).mask")},
+        ),
+        Mistake(
+            "two or three axes only",
+            3,
+            "",
+            {"k.mT": "(k.transpose(1, 2) if k.dim() > 2 else k.T)"},
+        ),
         Mistake(
             "mask transposed",
             0,
@@ -365,8 +379,9 @@ def answered(g, batch, time, m, dtype=torch.float32):
 def large_logits(g):
     """Return logits far from 0; one sequence has a great surprise instead."""
     logits, tokens = answered(g, 3, 5, 3)
-    logits[1:] += 100 + 200 * torch.rand(2, 5, 1, generator=g)
-    logits[0, 2, tokens[0, 3]] = -200
+    logits[1:] += 400 + 400 * torch.rand(2, 5, 1, generator=g)
+    logits[0, 2] += 400
+    logits[0, 2, tokens[0, 3]] = -400
     return logits, tokens
 
 
@@ -431,7 +446,7 @@ q2 = Question(
         "as many sequences as places": lambda g: answered(g, 4, 4, 4),
         "large logits": large_logits,
         "two symbols each": lambda g: answered(g, 3, 2, 4),
-        "float64": lambda g: answered(g, 3, 4, 3, dtype=torch.float64),
+        "float64": lambda g: answered(g, 6, 4, 3, dtype=torch.float64),
         "a single sequence": lambda g: answered(g, 1, 5, 3),
         "a tensor with gaps": lambda g: tuple(map(Strided, answered(g, 3, 5, 4))),
         "2 sequences of 4 symbols": lambda g: answered(g, 2, 4, 3),
@@ -653,9 +668,11 @@ def unrolled(g, time, hidden, d, *, first=0, size=1.0, dtype=torch.float32):
 
 def told_early(g):
     """Return a long sequence of zeros but for the first, and a loss of the last."""
-    x, w, u, b, wanted = unrolled(g, 12, 2, 3, first=11, size=1.5)
+    x, w, u, b, wanted = unrolled(g, 40, 2, 3, first=39)
+    x[0] /= 2 * (u @ x[0]).norm()
     x[1:] = 0
-    return x, w, u, 0 * b, wanted
+    turn = torch.linalg.qr(w).Q  # states keep their length, but for tanh
+    return x, 1.05 * turn, u, 0 * b, wanted
 
 
 def through_time_by_complex_steps(x, w, u, b, g):
@@ -756,7 +773,7 @@ q3 = Question(
         "5 symbols": lambda g: unrolled(g, 5, 2, 3),
         "only the last state counts": lambda g: unrolled(g, 4, 3, 2, first=3),
         "as many inputs as states": lambda g: unrolled(g, 4, 3, 3),
-        "the first of 12 symbols, and the last state": told_early,
+        "the first of 40 symbols, and the last state": told_early,
         "float64": lambda g: unrolled(g, 4, 2, 3, dtype=torch.float64),
         "a tensor with gaps": lambda g: tuple(map(Strided, unrolled(g, 4, 3, 2))),
     },
@@ -779,7 +796,7 @@ q3 = Question(
             1,
             [
                 "only the last state counts",
-                "the first of 12 symbols, and the last state",
+                "the first of 40 symbols, and the last state",
                 "float64",
                 "a tensor with gaps",
             ],
@@ -799,6 +816,12 @@ q3 = Question(
         through_time_in_batch,
     ],
     mistakes=[
+        Mistake(
+            "the last twenty steps only",
+            3,
+            "",
+            {"reversed(range(len(x)))": "list(reversed(range(len(x))))[:20]"},
+        ),
         Mistake("autograd", 0, "", function=through_time_by_autograd),
         Mistake(
             "each step for itself",
@@ -953,6 +976,14 @@ def padded(g, lengths, time, hidden, d, fill=None, dtype=torch.float32):
     return x, lengths, *network(g, hidden, d, dtype=dtype)
 
 
+def one_hot(g):
+    """Return symbols as rows of a unit matrix, and one of zeros that is real."""
+    x, *rest = padded(g, [4, 2], 5, 3, 3)
+    x[:] = torch.eye(3)[torch.randint(3, x.shape[:2], generator=g)]
+    x[0, 1] = 0
+    return x, *rest
+
+
 def remembered_in_numpy(x, lengths, w, u, b):
     """Return the states by one matrix for state, symbol and bias, in NumPy."""
     x, w, u, b = numpy(x, w, u, b)
@@ -1031,6 +1062,7 @@ q4 = Question(
     results=["states"],
     cases={
         "3 sequences without padding": lambda g: padded(g, [3, 3, 3], 3, 3, 2),
+        "one-hot symbols, and one of zeros": one_hot,
         "2 sequences of 2 symbols": lambda g: padded(g, [2, 2], 2, 4, 2),
         "one sequence and padding": lambda g: padded(g, [3], 6, 3, 2),
         "padding of ones": lambda g: padded(g, [2], 5, 3, 2, 1.0),
@@ -1059,6 +1091,7 @@ q4 = Question(
             1,
             [
                 "different lengths",
+                "one-hot symbols, and one of zeros",
                 "a length of 0",
                 "padding that is not a number",
                 "float64",
@@ -1071,6 +1104,12 @@ q4 = Question(
     hidden={"2 sequences of 2 symbols", "padding of ones", "one input"},
     right=[remembered_at_once, remembered_by_torch, remembered_in_float64],
     mistakes=[
+        Mistake(
+            "zeros taken for padding",
+            2,
+            "",
+            {STEP: "h = torch.tanh(w @ h + u @ x_t + b) if x_t.any() else h"},
+        ),
         Mistake(
             "the state leaks",
             1,
