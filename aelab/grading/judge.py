@@ -156,7 +156,9 @@ def _row(
         if (message := answer.problem or compare(criterion, trial, answer.results))
     ]
     if not wrong:
-        told = _standing(criterion, *found[0]) if criterion.kind == "score" else ""
+        trial, answer = found[0]
+        score = criterion.kind == "score"
+        told = _standing(criterion, trial, answer.results) if score else ""
         return Row(criterion.name, criterion.points, criterion.points, True, told)
     trial, answer, message = wrong[0]
     if answer.problem:
@@ -291,7 +293,9 @@ def _score(criterion: Criterion, trial: Trial, results: dict[str, Tensor]) -> st
     """Return by how much a score is missed, or nothing."""
     ((name, got),) = results.items()
     ((measure, truth),) = trial.expected.items()
-    wanted = SHAPES[measure](truth, got)
+    wanted = tuple(truth.shape)
+    if measure == "surprise in bits":  # a row of probabilities for each symbol
+        wanted += tuple(got.shape[-1:])
     if tuple(got.shape) != wanted:
         return f"{name} should have the shape {wanted}, but has {tuple(got.shape)}"
     if not got.double().isfinite().all():
@@ -302,11 +306,11 @@ def _score(criterion: Criterion, trial: Trial, results: dict[str, Tensor]) -> st
         return f"{name} {error}"
     if score <= criterion.bound:
         return ""
-    return _standing(criterion, trial, Answer(results))
+    return _standing(criterion, trial, results)
 
 
-def _standing(criterion: Criterion, trial: Trial, answer: Answer) -> str:
-    (got,) = answer.results.values()
+def _standing(criterion: Criterion, trial: Trial, results: dict[str, Tensor]) -> str:
+    (got,) = results.values()
     ((measure, truth),) = trial.expected.items()
     score = MEASURES[measure](got.double(), truth)
     never = " (what did come had the probability 0)" if score == math.inf else ""
@@ -336,12 +340,6 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
     "change of what was known": lambda got, truth: (
         (got - truth)[truth.isfinite()].abs().max().item()
     ),
-}
-SHAPES: dict[str, Callable[[Tensor, Tensor], tuple[int, ...]]] = {
-    "mean squared error": lambda truth, got: tuple(truth.shape),
-    "share of wrong labels": lambda truth, got: tuple(truth.shape),
-    "surprise in bits": lambda truth, got: (*truth.shape, *got.shape[-1:]),
-    "change of what was known": lambda truth, got: tuple(truth.shape),
 }
 KINDS = {"values": _values, "gradients": _values, "draws": _draws, "score": _score}
 

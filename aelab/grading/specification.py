@@ -335,12 +335,11 @@ def _trial(q: Question, marks: Marks, case: str, seed: str) -> Trial:
         return Trial(case, arguments, {marks.measure: truth}, dtype)
     if marks.kind == "draws":
         mean, std = (marks.law or q.reference)(*exact)
-        law = {"mean": mean, "std": std}
-        kind = getattr(torch, dtype)
-        ones = {name: torch.ones(mean.shape, dtype=kind) for name in q.results}
+        ones = torch.ones(mean.shape, dtype=getattr(torch, dtype))
+        cotangents = {name: ones for name in q.results if marks.wrt}
         return Trial(
-            case, arguments, law, dtype, wrt=marks.wrt,
-            cotangents=ones if marks.wrt else {},
+            case, arguments, {"mean": mean, "std": std}, dtype, wrt=marks.wrt,
+            cotangents=cotangents,
         )  # fmt: skip
     results = dict(zip(q.results, _several(q.reference(*exact)), strict=True))
     if marks.kind != "gradients":

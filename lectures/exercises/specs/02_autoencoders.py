@@ -1036,13 +1036,15 @@ def asked(g):
     return test.x[threes.gather(1, one)[:, 0]]
 
 
+FLIP = {"upper": 2, "left": 1}  # so that the same half is hidden
+
+
 def half_hidden(g, which):
     """Return whole pictures, what is known, the known halves of others, and a seed."""
     known = halves(which)
-    flip = 2 if which == "upper" else 1  # so that the same half is hidden
-    new = flipped(asked(g), flip)[:, known]
+    new = flipped(asked(g), FLIP[which])[:, known]
     seed = int(torch.randint(10**6, (), generator=g))
-    return Digits("train", 0, 1297, flip=flip), known, new, seed
+    return Digits("train", 0, 1297, flip=FLIP[which]), known, new, seed
 
 
 def columns_hidden(g):
@@ -1171,7 +1173,7 @@ q4 = Question(
         "the right half hidden": lambda g: half_hidden(g, "left"),
         "every second column hidden, few pictures": columns_hidden,
     },
-    reference=asked,
+    reference=lambda g: flipped(asked(g), FLIP["upper"]),
     marks=[
         Marks(
             "known pixels stay as they are",
@@ -1190,7 +1192,6 @@ q4 = Question(
             "look at what your function returns, as pictures: is it a blur, or black, "
             "or another digit?",
             kind="score",
-            law=lambda g: flipped(asked(g), 2),
             measure="mean squared error",
             bound=0.0218,
         ),
@@ -1200,7 +1201,7 @@ q4 = Question(
             ["the right half hidden"],
             "`known` says which half can be seen; it is not always the upper one",
             kind="score",
-            law=lambda g: flipped(asked(g), 1),
+            law=lambda g: flipped(asked(g), FLIP["left"]),
             measure="mean squared error",
             bound=0.0237,
         ),

@@ -12,6 +12,7 @@ import pytest
 from cubes import CELLS, save
 
 from aelab.grading.exam import read
+from aelab.grading.specification import load
 
 RELEASE = Path(__file__).resolve().parents[3] / "lectures/exercises/release.py"
 SOURCES = sorted(RELEASE.parent.glob("source/*/*.ipynb"))
@@ -114,9 +115,13 @@ def test_exams_are_small_and_lack_what_is_kept(output, source):
     assert path.stat().st_size < 1_000_000
     exams = read(path)
     assert len(exams) >= 3
-    for exam in exams.values():
+    questions = load(RELEASE.parent / f"specs/{source.stem}.py").questions
+    assert exams.keys() == questions.keys()
+    for name, exam in exams.items():
         assert any(criterion.trials for criterion in exam.criteria)
-        assert exam.points == sum(c.points for c in exam.criteria)
+        assert exam.points == sum(marks.points for marks in questions[name].marks)
+        cases = {trial.case for c in exam.criteria for trial in c.trials}
+        assert cases == questions[name].cases.keys() - questions[name].hidden
 
 
 def failing(folder, name):
